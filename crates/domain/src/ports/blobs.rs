@@ -1,0 +1,71 @@
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::Stream;
+
+use crate::error::StoreResult;
+
+/// Bytes as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// A blob that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// Lower-case hexadecimal SHA-256 of the content: its name.
+    pub digest: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// Content-addressed storage of whole files. Writing is atomic: a blob is there whole or not at all, also after a kill or
+/// a power cut. Who needs which blob is written in the [`super::BlobLedger`].
+#[async_trait::async_trait]
+pub trait BlobStore: super::Health {
+    /// Stores what the stream brings. Fails with `InvalidData` wrapped in the stream's own error, or with
+    /// [`crate::StoreError::Unavailable`]; nothing remains then. More than `limit` bytes end it with
+    /// [`crate::StoreError::Conflict`] of `"size"`.
+    async fn put(&self, content: ByteStream, limit: u64) -> StoreResult<StoredBlob>;
+    /// Stores bytes in memory.
+    async fn put_bytes(&self, content: Bytes) -> StoreResult<StoredBlob>;
+    /// Whether the blob is there.
+    async fn exists(&self, digest: &str) -> StoreResult<bool>;
+    /// Reads a blob as a stream, with its size.
+    async fn open(&self, digest: &str) -> StoreResult<(u64, ByteStream)>;
+    /// Reads a blob that is known to fit into memory.
+    async fn get(&self, digest: &str) -> StoreResult<Bytes>;
+    /// A file on this machine with the blob's content, for readers in other processes. It must not be changed.
+    async fn local_file(&self, digest: &str) -> StoreResult<PathBuf>;
+    /// Removes a blob; one that is not there is no error.
+    async fn remove(&self, digest: &str) -> StoreResult<()>;
+}
+
+/// An object of the bucket that clients leave their files in.
+pub struct SourceObject {
+    /// Size in bytes, known before the first byte is read.
+    pub size: u64,
+    /// The content.
+    pub content: ByteStream,
+}
+
+/// Why an object cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No such object, or a key that can name none.
+    #[error("no such object")]
+    NotFound,
+    /// The bucket cannot be read just now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// No bucket is configured.
+    #[error("no bucket is configured")]
+    NotConfigured,
+}
+
+/// The bucket that a client leaves its files in; read only.
+#[async_trait::async_trait]
+pub trait SourceBucket: Send + Sync {
+    /// Opens an object. A key can never lead outside the bucket.
+    async fn open(&self, key: &str) -> Result<SourceObject, SourceError>;
+}

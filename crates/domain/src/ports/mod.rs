@@ -1,0 +1,39 @@
+//! The ports: what the use cases need from the world. Every port has one conformance suite (in `testkit`) that each of
+//! its backends must pass.
+
+mod accounts;
+mod blobs;
+mod cache;
+mod clock;
+mod embedder;
+mod jobs;
+mod knowledge;
+mod queue;
+
+pub use accounts::{Accounts, SigningKeys, Tokens};
+pub use blobs::{BlobStore, ByteStream, SourceBucket, SourceError, SourceObject, StoredBlob};
+pub use cache::Cache;
+pub use clock::{Clock, SystemClock};
+pub use embedder::{EmbedError, EmbedText, Embedder, EmbedderRegistry};
+pub use jobs::{
+    BlobLedger, Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Settings, Throughput,
+};
+pub use knowledge::{
+    ChunkVector, ConceptFilter, ItemFilter, KnowledgeStore, LibraryFilter, LibraryUpdate, PublishOutcome,
+    Removed, StoreReport, VectorQuery,
+};
+pub use queue::JobQueue;
+
+use crate::error::StoreResult;
+
+/// Everything relational: one database behind all of these.
+pub trait Relational: Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Health {}
+
+impl<T: Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Health> Relational for T {}
+
+/// Whether a backend can serve right now.
+#[async_trait::async_trait]
+pub trait Health: Send + Sync {
+    /// Answers at once where the backend can serve; [`crate::StoreError::Schema`] where `migrate` is missing.
+    async fn check(&self) -> StoreResult<()>;
+}
