@@ -1,1 +1,8 @@
-//! mcp
+//! MCP over Streamable HTTP: `/mcp` and `/mcp/`, both protocol eras, no session needed (contract §8).
+
+mod auth;
+mod hosts;
+mod server;
+mod tools;
+
+pub use server::{McpSettings, service};

@@ -1,1 +1,26 @@
-//! services
+//! The use cases of Mnemosyne, one file each, and every permission check, so that the browser, REST, MCP and the command
+//! line cannot differ. Takes ports; knows no HTTP, no SQL and no model server.
+
+pub mod accounts;
+pub mod collections;
+pub mod concepts;
+mod context;
+mod error;
+pub mod health;
+pub mod ingest;
+pub mod items;
+pub mod jobs;
+pub mod libraries;
+pub mod permission;
+pub mod pipeline;
+pub mod reembed;
+pub mod search;
+pub mod signing_keys;
+pub mod tokens;
+pub mod upkeep;
+pub mod validate;
+pub mod wire;
+pub mod workspaces;
+
+pub use context::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
+pub use error::{ServiceError, ServiceResult};

@@ -1,1 +1,6 @@
-//! worker
+//! The worker: takes jobs one by one, runs each under a lease, drains when told to stop.
+
+mod runtime;
+mod tasks;
+
+pub use runtime::{WorkerSettings, run};

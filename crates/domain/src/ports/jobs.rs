@@ -163,8 +163,8 @@ pub trait BlobLedger: Send + Sync {
     async fn release_blobs(&self, holder: &str, blobs: &dyn super::BlobStore) -> StoreResult<u64>;
     /// Gives every claim of one holder to another.
     async fn transfer_blobs(&self, from: &str, to: &str) -> StoreResult<()>;
-    /// Every digest that somebody holds.
-    async fn held_blobs(&self) -> StoreResult<Vec<String>>;
+    /// Every holder that has claims.
+    async fn blob_holders(&self) -> StoreResult<Vec<String>>;
 }
 
 /// Small named values of the installation.

@@ -1,0 +1,118 @@
+//! Bearers. Every call needs one but `get_health` (contract §8); the principal travels with the request.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use mnemosyne_domain::{Principal, Tool};
+use mnemosyne_services::{ServiceError, Services};
+use serde::Deserialize;
+
+/// Who calls a tool.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// Known by a token.
+    Known(Principal),
+    /// Nobody, where tokens are required: may call `get_health` and nothing else.
+    Anonymous,
+    /// Anybody, where tokens are not required: sees the global libraries, or the workspace that a call names.
+    Open,
+}
+
+#[derive(Clone)]
+pub(crate) struct AuthState {
+    pub(crate) services: Arc<Services>,
+    pub(crate) require_auth: bool,
+}
+
+/// The most of a request without a token that is read to see whether it asks for `get_health`.
+const ANONYMOUS_BODY_BYTES: usize = 16 * 1024;
+
+#[derive(Deserialize)]
+struct Envelope {
+    method: String,
+    params: Option<Params>,
+}
+
+#[derive(Deserialize)]
+struct Params {
+    name: Option<String>,
+}
+
+/// Finds out who is calling, or ends the request.
+pub(crate) async fn authenticate(State(state): State<AuthState>, request: Request, next: Next) -> Response {
+    let bearer = match bearer(&request) {
+        Ok(bearer) => bearer,
+        Err(()) => return unauthorized("invalid_request"),
+    };
+    let (caller, mut request) = match bearer {
+        Some(token) => match state.services.authenticate_bearer(&token).await {
+            Ok(principal) => (Caller::Known(principal), request),
+            Err(ServiceError::Unauthenticated) => return unauthorized("invalid_token"),
+            Err(error) => {
+                tracing::error!(%error, "a bearer could not be checked");
+                return (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Tokens cannot be checked right now.",
+                )
+                    .into_response();
+            }
+        },
+        None if !state.require_auth => (Caller::Open, request),
+        None => match only_health(request).await {
+            Some(request) => (Caller::Anonymous, request),
+            None => return unauthorized(""),
+        },
+    };
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn bearer(request: &Request) -> Result<Option<String>, ()> {
+    let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(());
+    }
+    let text = value.to_str().map_err(|_| ())?;
+    let (scheme, token) = text.split_once(' ').ok_or(())?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(' ') {
+        return Err(());
+    }
+    Ok(Some(token.to_owned()))
+}
+
+/// Gives the request back where it is a call of `get_health`.
+async fn only_health(request: Request) -> Option<Request> {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, ANONYMOUS_BODY_BYTES).await.ok()?;
+    let envelope: Envelope = serde_json::from_slice(&bytes).ok()?;
+    let health = envelope.method == "tools/call"
+        && envelope.params.and_then(|params| params.name).as_deref() == Some(Tool::GetHealth.as_str());
+    health.then(|| Request::from_parts(parts, Body::from(bytes)))
+}
+
+fn unauthorized(error: &str) -> Response {
+    let challenge = match error {
+        "" => "Bearer realm=\"mnemosyne\"".to_owned(),
+        error => format!("Bearer realm=\"mnemosyne\", error=\"{error}\""),
+    };
+    let mut response = (
+        StatusCode::UNAUTHORIZED,
+        axum::Json(serde_json::json!({
+            "detail": "A valid bearer token is required. Make one under Connect, or with `mnemosyne create_mcp_token`.",
+            "code": "not_authenticated",
+        })),
+    )
+        .into_response();
+    if let Ok(value) = HeaderValue::from_str(&challenge) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+    response
+}

@@ -1,0 +1,55 @@
+use std::collections::BTreeMap;
+
+use mnemosyne_domain::Tool;
+use mnemosyne_services::Services;
+use rmcp::model::Tool as ToolDefinition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::define;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Arguments {}
+
+/// Whether Mnemosyne can answer.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Answer {
+    /// `ok`; `degraded`: searches answer, with less; `error`: they do not.
+    status: &'static str,
+    /// `ok`, or what is wrong, for each part.
+    dependencies: BTreeMap<&'static str, String>,
+    /// The version of Mnemosyne.
+    version: &'static str,
+}
+
+pub(crate) fn definition() -> ToolDefinition {
+    define::<Arguments, Answer>(
+        Tool::GetHealth,
+        "Check health",
+        "Whether Mnemosyne and what it depends on can answer. Needs no token.",
+    )
+}
+
+pub(crate) async fn answer(services: &Services) -> Answer {
+    let states = services.dependencies().await;
+    let down = states.iter().filter(|state| state.problem.is_some()).count();
+    let status = match down {
+        0 => "ok",
+        _ if states
+            .iter()
+            .any(|state| state.name == "knowledge" && state.problem.is_some()) =>
+        {
+            "error"
+        }
+        _ => "degraded",
+    };
+    let dependencies = states
+        .into_iter()
+        .map(|state| (state.name, state.problem.unwrap_or_else(|| "ok".to_owned())))
+        .collect();
+    Answer {
+        status,
+        dependencies,
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}

@@ -1,0 +1,301 @@
+//! The words of the command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The memory of everything you know.
+#[derive(Debug, Parser)]
+#[command(name = "mnemosyne", version, about, long_about = None, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Run everything in one process: web, MCP and worker (the default)
+    Serve(ServeArgs),
+    /// Take in files and folders
+    Ingest(IngestArgs),
+    /// Find passages
+    Search(SearchArgs),
+    /// Show the text of a file as ingest would see it
+    Extract(ExtractArgs),
+    /// Show how a file would be cut into chunks
+    Chunk(ChunkArgs),
+    /// Embedding models on this machine
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Move a library to another embedding model
+    Reembed(ReembedArgs),
+    /// Make an MCP token, shown once
+    CreateMcpToken(CreateTokenArgs),
+    /// Make sure that a service account exists and has this password
+    EnsureServiceUser(ServiceUserArgs),
+    /// Make a signing key for per-turn tokens; its secret is shown once
+    SeedSigningKey(SigningKeyArgs),
+    /// Make an administrator
+    Createsuperuser(SuperuserArgs),
+    /// Set a user's password
+    Changepassword(PasswordArgs),
+    /// Bring the database schema up to date
+    Migrate,
+    /// Prepare indexes and library types
+    Setup,
+    /// Part of `setup`
+    #[command(hide = true)]
+    LoadLibraryTypes,
+    /// Part of `setup`
+    #[command(name = "setup_neo4j_indexes", hide = true)]
+    SetupNeo4jIndexes,
+    /// Show the settings in force, secrets redacted
+    Config(ConfigArgs),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Ask a running server whether it is alive
+    Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Debug, Args, Default)]
+pub(crate) struct ServeArgs {
+    /// Also load a small library in several types
+    #[arg(long)]
+    pub(crate) demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// Files and folders
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Name of the library; a global one is made where there is none
+    #[arg(long)]
+    pub(crate) library: String,
+    /// Type of a library that is made: fiction, nonfiction, technical, music, film, art, journal, business, finance
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) library_type: Option<String>,
+    /// Collection inside the library
+    #[arg(long)]
+    pub(crate) collection: Option<String>,
+    /// Print the jobs as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// The question
+    pub(crate) query: String,
+    /// Only this library (name or uid)
+    #[arg(long)]
+    pub(crate) library: Option<String>,
+    /// Only libraries of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) library_type: Option<String>,
+    /// The workspace to search instead of the global libraries
+    #[arg(long)]
+    pub(crate) workspace: Option<String>,
+    /// How many results
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Print the search answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExtractArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// Print title, authors, blocks and text as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChunkArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// The library type whose rules apply
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) library_type: String,
+    /// Print the chunks as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Fetch a model into the data folder
+    Pull {
+        /// Its name
+        #[arg(default_value = "all-MiniLM-L6-v2")]
+        name: String,
+    },
+    /// Show the models that are known and those that are here
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a model from the data folder
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReembedArgs {
+    /// The library (name or uid)
+    #[arg(long)]
+    pub(crate) library: String,
+    /// The model to move to; without it, the one that new libraries take
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateTokenArgs {
+    /// What to call it
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Whose it is; without it, the first administrator's
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Only this library (repeat for more)
+    #[arg(long, value_name = "UID")]
+    pub(crate) library: Vec<String>,
+    /// Only this tool (repeat for more)
+    #[arg(long, value_name = "TOOL")]
+    pub(crate) tool: Vec<String>,
+    /// How long it is valid: 12h, 90d, 1y
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_in: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceUserArgs {
+    /// Its name
+    #[arg(long)]
+    pub(crate) username: String,
+    /// Its password
+    #[arg(long)]
+    pub(crate) password: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SigningKeyArgs {
+    /// Its name, which tokens carry
+    #[arg(long)]
+    pub(crate) kid: String,
+    /// Refuse tokens under every other key from now on
+    #[arg(long)]
+    pub(crate) retire_other: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuperuserArgs {
+    /// Its name
+    #[arg(long)]
+    pub(crate) username: String,
+    /// Its password; without it, one is read from standard input
+    #[arg(long)]
+    pub(crate) password: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PasswordArgs {
+    /// Whose
+    pub(crate) username: String,
+    /// The new password; without it, one is read from standard input
+    #[arg(long)]
+    pub(crate) password: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Print the table of all settings as Markdown
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthcheckArgs {
+    /// app, mcp or worker
+    pub(crate) role: String,
+}
+
+/// Accepts what operators of the system being replaced write: `python manage.py` in front is ignored, and dashes in the
+/// name of a command are underscores.
+pub(crate) fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is = |argument: Option<&OsString>, word: &str| argument.is_some_and(|argument| argument == word);
+    if (is(arguments.get(1), "python") || is(arguments.get(1), "python3")) && is(arguments.get(2), "manage.py") {
+        arguments.drain(1..3);
+    }
+    if let Some(command) = arguments.get_mut(1)
+        && let Some(text) = command.to_str()
+        && !text.starts_with('-')
+    {
+        *command = OsString::from(text.replace('-', "_"));
+    }
+    // Options likewise: clap knows them with dashes.
+    for argument in arguments.iter_mut().skip(2) {
+        if let Some(text) = argument.to_str()
+            && let Some(option) = text.strip_prefix("--")
+        {
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (option, None),
+            };
+            let name = name.replace('_', "-");
+            *argument = OsString::from(match value {
+                Some(value) => format!("--{name}={value}"),
+                None => format!("--{name}"),
+            });
+        }
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(normalise(line.split(' ').map(OsString::from))).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_of_the_deployment_document_are_understood() {
+        assert!(matches!(parse("mnemosyne migrate").command, Some(Command::Migrate)));
+        assert!(matches!(parse("mnemosyne setup").command, Some(Command::Setup)));
+        let Some(Command::EnsureServiceUser(args)) =
+            parse("mnemosyne python manage.py ensure_service_user --username u --password a_-=b").command
+        else {
+            panic!("not understood")
+        };
+        assert_eq!((args.username.as_str(), args.password.as_str()), ("u", "a_-=b"));
+        let Some(Command::SeedSigningKey(args)) =
+            parse("mnemosyne python manage.py seed-signing-key --kid k --retire_other").command
+        else {
+            panic!("not understood")
+        };
+        assert!(args.retire_other);
+        assert!(parse("mnemosyne").command.is_none());
+    }
+}

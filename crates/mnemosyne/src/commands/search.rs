@@ -1,0 +1,113 @@
+//! `search`: ranked passages, readable in a terminal.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use mnemosyne_domain::Principal;
+use mnemosyne_services::Services;
+use mnemosyne_services::search::SearchRequest;
+use mnemosyne_services::wire::{SearchAnswer, SearchResult};
+
+use super::output::{self, explain};
+use super::find_library;
+use crate::cli::SearchArgs;
+
+/// Lines are wrapped at this width, which fits beside another window.
+const WIDTH: usize = 96;
+/// Lines of a passage that are shown.
+const LINES: usize = 4;
+
+pub(super) async fn run(args: SearchArgs, services: &Services) -> anyhow::Result<ExitCode> {
+    let mut workspace = args.workspace.clone();
+    let library_uid = match &args.library {
+        Some(name) => {
+            let library = find_library(services, name).await?;
+            workspace = workspace.or_else(|| library.workspace_id.as_ref().map(|id| id.as_str().to_owned()));
+            Some(library.uid.to_string())
+        }
+        None => None,
+    };
+    let request = SearchRequest {
+        query: args.query.clone(),
+        workspace_id: workspace,
+        library_uid,
+        library_type: args.library_type,
+        limit: args.limit,
+        ..SearchRequest::default()
+    };
+    let outcome = services.search(&Principal::Local, request).await.map_err(explain)?;
+    let answer = SearchAnswer::from(outcome);
+    if args.json {
+        output::json(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::print_text(&render(&answer, std::io::stdout().is_terminal()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(answer: &SearchAnswer, colour: bool) -> String {
+    let (bold, dim, plain) = if colour { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+    let mut text = String::new();
+    if answer.results.is_empty() {
+        text.push_str("Nothing relevant was found.\n");
+    }
+    for result in &answer.results {
+        text.push_str(&format!("{bold}{:>2}. {}{plain}", result.rank, result.item_title));
+        text.push_str(&format!("  {dim}{}{plain}\n", place(result)));
+        for line in wrap(&result.text_preview, WIDTH - 4).into_iter().take(LINES) {
+            text.push_str(&format!("    {line}\n"));
+        }
+        let legs: Vec<String> = result.legs.iter().map(|(leg, at)| format!("{leg} #{}", at.rank)).collect();
+        text.push_str(&format!("    {dim}{} · {}{plain}\n\n", legs.join(", "), result.chunk_uid));
+    }
+    for reason in &answer.degraded {
+        text.push_str(&format!("note: {reason}\n"));
+    }
+    if answer.models.iter().any(|model| model.kind == "lexical") {
+        text.push_str(
+            "note: a lexical model compared spelling, not meaning; `mnemosyne models pull` fetches one that understands.\n",
+        );
+    }
+    let total = answer.timings_ms.get("total").copied().unwrap_or_default();
+    text.push_str(&format!("{dim}{} results in {total:.0} ms{plain}\n", answer.results.len()));
+    text
+}
+
+fn place(result: &SearchResult) -> String {
+    let mut parts = Vec::new();
+    if !result.heading_path.is_empty() {
+        parts.push(result.heading_path.join(" › "));
+    }
+    if let Some(page) = result.page {
+        parts.push(format!("p. {page}"));
+    }
+    parts.push(result.library_type.clone());
+    parts.join(" · ")
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut();
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_wrapped_at_words() {
+        assert_eq!(wrap("aa bb  cc\ndd", 5), ["aa bb", "cc dd"]);
+        assert_eq!(wrap("a-long-word b", 5), ["a-long-word", "b"]);
+    }
+}

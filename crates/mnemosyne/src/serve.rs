@@ -1,0 +1,187 @@
+//! `serve`: web, MCP and worker in one process, on one data folder.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mnemosyne_config::Config;
+use mnemosyne_domain::{Principal, Queue};
+use mnemosyne_mcp::McpSettings;
+use mnemosyne_services::tokens::TokenRequest;
+use mnemosyne_worker::WorkerSettings;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::ServeArgs;
+use crate::context::{self, Context};
+
+/// How often a worker looks for jobs that nobody told it of.
+const POLL: Duration = Duration::from_secs(2);
+/// How long open requests may take after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs until a signal, then drains.
+pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitCode> {
+    let app_listener = listen(config.http.app_listen, "MNEMOSYNE_APP_LISTEN").await?;
+    let mcp_listener = listen(config.http.mcp_listen, "MNEMOSYNE_MCP_LISTEN").await?;
+    let app_address = app_listener.local_addr()?;
+    let mcp_address = mcp_listener.local_addr()?;
+    let context = context::open(config).await?;
+    announce(&context, app_address, mcp_address).await?;
+    if args.demo {
+        let loaded = context.services.load_demo(&Principal::Local).await?;
+        println!("demo:           {loaded} documents are on their way into the demo libraries");
+    }
+    println!("Press Ctrl-C to stop.");
+    std::io::stdout().flush()?;
+
+    let stop = CancellationToken::new();
+    let settings = app_settings(&context.config, app_address, mcp_address);
+    let app = mnemosyne_app::service(mnemosyne_app::AppState::new(
+        Arc::clone(&context.services),
+        settings,
+        stop.clone(),
+    ));
+    let mcp = mnemosyne_mcp::service(
+        Arc::clone(&context.services),
+        McpSettings {
+            allowed_hosts: context.config.http.allowed_hosts.clone(),
+            require_auth: context.config.mcp.require_auth,
+            stop: stop.clone(),
+        },
+    );
+    let worker = mnemosyne_worker::run(
+        Arc::clone(&context.services),
+        WorkerSettings {
+            name: format!("serve-{}", std::process::id()),
+            queues: worker_queues(&context.config),
+            concurrency: context.config.worker.concurrency,
+            poll: POLL,
+        },
+        stop.clone(),
+    );
+    let mut roles = tokio::task::JoinSet::new();
+    let (app_stop, mcp_stop) = (stop.clone(), stop.clone());
+    roles.spawn(async move {
+        axum::serve(app_listener, app).with_graceful_shutdown(app_stop.cancelled_owned()).await
+    });
+    roles.spawn(async move {
+        axum::serve(mcp_listener, mcp).with_graceful_shutdown(mcp_stop.cancelled_owned()).await
+    });
+    roles.spawn(async move {
+        worker.await;
+        Ok(())
+    });
+    // The first search of a large installation should not pay for loading what all searches need.
+    let knowledge = Arc::clone(&context.knowledge);
+    roles.spawn(async move {
+        if let Err(error) = knowledge.warm().await {
+            tracing::warn!(%error, "the indexes could not be loaded ahead of the first search");
+        }
+        Ok(())
+    });
+
+    let reason = until_told(&mut roles).await;
+    tracing::info!(reason, "stopping");
+    stop.cancel();
+    let drained = tokio::time::timeout(DRAIN, async { while roles.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!("some requests did not end in time and were cut off");
+    }
+    context.knowledge.close().await;
+    println!("Stopped.");
+    Ok(if reason == FAILED { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+const FAILED: &str = "a role ended by itself";
+
+async fn until_told(roles: &mut tokio::task::JoinSet<std::io::Result<()>>) -> &'static str {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return FAILED;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return "SIGTERM",
+            _ = interrupt.recv() => return "SIGINT",
+            ended = roles.join_next() => match ended {
+                // Warming up is over.
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => {
+                    tracing::error!(%error, "a role failed");
+                    return FAILED;
+                }
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a role broke down");
+                    return FAILED;
+                }
+                None => return FAILED,
+            },
+        }
+    }
+}
+
+/// `CELERY_QUEUES`, with bulk work last.
+pub(crate) fn worker_queues(config: &Config) -> Vec<Queue> {
+    config.worker.queues.clone()
+}
+
+async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "{variable}: {address} cannot be listened on; is Mnemosyne running already? Set {variable} to another \
+             address, such as 127.0.0.1:0 for any free port"
+        )
+    })
+}
+
+/// An address as a person on this machine types it.
+fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
+}
+
+fn app_settings(config: &Config, app: SocketAddr, mcp: SocketAddr) -> mnemosyne_app::AppSettings {
+    let _ = app;
+    mnemosyne_app::AppSettings {
+        allowed_hosts: config.http.allowed_hosts.clone(),
+        csrf_trusted_origins: config.http.csrf_trusted_origins.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+        debug: config.debug,
+        mcp_url: format!("http://{}/mcp/", reachable(mcp)),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Says where everything is and, once, the secrets that a first start makes.
+async fn announce(context: &Context, app: SocketAddr, mcp: SocketAddr) -> anyhow::Result<()> {
+    let data = std::path::absolute(&context.config.data)?;
+    println!("Mnemosyne {}", env!("CARGO_PKG_VERSION"));
+    println!();
+    println!("app:            http://{}/", reachable(app));
+    println!("mcp:            http://{}/mcp/", reachable(mcp));
+    println!("data:           {}", data.display());
+    let services = &context.services;
+    if let Some(model) = services.models().first() {
+        println!("model:          {} ({})", model.id, model.kind.as_str());
+    }
+    if let Some(first) = services.first_administrator(&Principal::Local).await? {
+        let owner = services.user_by_name(&Principal::Local, &first.username).await?;
+        let request = TokenRequest { name: "first start".to_owned(), ..TokenRequest::default() };
+        let token = services.create_token(&Principal::Local, Some(owner.id), request).await;
+        println!();
+        println!("This is shown once; keep it:");
+        println!("administrator:  {}", first.username);
+        println!("password:       {}", first.password);
+        match token {
+            Ok(issued) => println!("token:          {}", issued.token),
+            Err(error) => println!("(no token was made: {error})"),
+        }
+        println!();
+        println!("Sign in at http://{}/ and begin.", reachable(app));
+    }
+    Ok(())
+}

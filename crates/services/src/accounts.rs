@@ -1,0 +1,359 @@
+//! Users: signing in, sessions, HTTP Basic, service accounts (contract §5).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use hmac::{Hmac, Mac};
+use mnemosyne_crypto::password::{self, Verdict};
+use mnemosyne_crypto::session;
+use mnemosyne_domain::{NewUser, Principal, SessionRecord, StoreError, User, UserId};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::context::Services;
+use crate::error::{ServiceError, ServiceResult};
+use crate::permission::{self, Action};
+use crate::validate::Problems;
+
+/// How long a successful Basic check is remembered.
+const BASIC_CACHE: Duration = Duration::from_secs(60);
+/// Django's `SESSION_COOKIE_AGE`: two weeks.
+pub const SESSION_AGE: TimeDelta = TimeDelta::days(14);
+
+/// A session that was just opened.
+pub struct OpenedSession {
+    /// The secret for the cookie.
+    pub key: String,
+    /// Until when it holds.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What became of a command that makes sure that a user is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// It was made.
+    Created,
+    /// It was there, and has the given password now.
+    PasswordSet,
+    /// It was there with this password.
+    Unchanged,
+}
+
+fn principal(user: &User) -> Principal {
+    Principal::User {
+        id: user.id,
+        username: user.username.clone(),
+        is_superuser: user.is_superuser,
+        is_staff: user.is_staff,
+    }
+}
+
+impl Services {
+    async fn hash_password(&self, password: &str) -> ServiceResult<String> {
+        let password = password.to_owned();
+        let _permit = self
+            .password_gate
+            .acquire()
+            .await
+            .map_err(|e| ServiceError::Internal(e.to_string()))?;
+        tokio::task::spawn_blocking(move || password::hash(&password))
+            .await
+            .map_err(|e| ServiceError::Internal(e.to_string()))
+    }
+
+    /// Compares a password with a stored hash, or with nothing, in the same time.
+    async fn verify_password(&self, password: &str, encoded: Option<String>) -> ServiceResult<Verdict> {
+        let password = password.to_owned();
+        let _permit = self
+            .password_gate
+            .acquire()
+            .await
+            .map_err(|e| ServiceError::Internal(e.to_string()))?;
+        tokio::task::spawn_blocking(move || match encoded {
+            Some(encoded) => password::verify(&password, &encoded),
+            None => {
+                password::verify_dummy(&password);
+                Verdict::Wrong
+            }
+        })
+        .await
+        .map_err(|e| ServiceError::Internal(e.to_string()))
+    }
+
+    /// The user with this name and password, who may sign in; otherwise [`ServiceError::Unauthenticated`], for whatever
+    /// reason and after the same time.
+    async fn check_credentials(&self, username: &str, password: &str) -> ServiceResult<User> {
+        let user = self.relational.user_by_name(username).await?;
+        let verdict = self
+            .verify_password(password, user.as_ref().map(|user| user.password.clone()))
+            .await?;
+        let Some(mut user) = user.filter(|user| user.is_active) else {
+            return Err(ServiceError::Unauthenticated);
+        };
+        match verdict {
+            Verdict::Right => {}
+            Verdict::RightButWeak => {
+                let stronger = self.hash_password(password).await?;
+                self.relational.set_password(user.id, &stronger).await?;
+                user.password = stronger;
+            }
+            Verdict::Wrong | Verdict::Unusable => return Err(ServiceError::Unauthenticated),
+        }
+        Ok(user)
+    }
+
+    /// Signs in with a name and a password: for HTTP Basic. A success is remembered for a minute under a keyed hash, and
+    /// believed only while the stored password hash is the same and the user active.
+    pub async fn authenticate_basic(&self, username: &str, password: &str) -> ServiceResult<Principal> {
+        let key = self.basic_cache_entry(username, password);
+        if let Some(remembered) = self.cache.get(&key).await {
+            let user = self.relational.user_by_name(username).await?;
+            if let Some(user) = user.filter(|user| user.is_active)
+                && remembered.as_ref() == &Sha256::digest(&user.password)[..]
+            {
+                return Ok(principal(&user));
+            }
+            self.cache.forget(&key).await;
+        }
+        let user = self.check_credentials(username, password).await?;
+        let fingerprint = Bytes::copy_from_slice(&Sha256::digest(&user.password));
+        self.cache.put(&key, fingerprint, BASIC_CACHE).await;
+        Ok(principal(&user))
+    }
+
+    fn basic_cache_entry(&self, username: &str, password: &str) -> String {
+        // HMAC takes keys of any length, so this cannot fail; an empty digest would only never match.
+        let digest = Hmac::<Sha256>::new_from_slice(&self.basic_cache_key).map(|mut mac| {
+            mac.update(&(username.len() as u64).to_be_bytes());
+            mac.update(username.as_bytes());
+            mac.update(password.as_bytes());
+            hex::encode(mac.finalize().into_bytes())
+        });
+        format!("basic:{}", digest.unwrap_or_default())
+    }
+
+    /// Signs in for a browser and opens a session, with a key of its own whatever the browser brought.
+    pub async fn sign_in(&self, username: &str, password: &str) -> ServiceResult<OpenedSession> {
+        let user = self.check_credentials(username, password).await?;
+        let now = self.clock.now();
+        let data = Map::from_iter([
+            (session::USER_ID.to_owned(), Value::String(user.id.0.to_string())),
+            (
+                session::USER_BACKEND.to_owned(),
+                Value::String(session::MODEL_BACKEND.to_owned()),
+            ),
+            (
+                session::USER_HASH.to_owned(),
+                Value::String(session::auth_hash(&user.password, self.secret_key.expose())),
+            ),
+        ]);
+        let opened = OpenedSession {
+            key: session::new_key(),
+            expires_at: now + SESSION_AGE,
+        };
+        let record = SessionRecord {
+            key: opened.key.clone(),
+            data: session::encode(&data, self.secret_key.expose(), now),
+            expires_at: opened.expires_at,
+        };
+        self.relational.save_session(&record).await?;
+        self.relational.set_last_login(user.id, now).await?;
+        Ok(opened)
+    }
+
+    /// Who a session belongs to. `None` where it is over, forged, or older than the user's password.
+    pub async fn session_principal(&self, key: &str) -> ServiceResult<Option<Principal>> {
+        let Some(record) = self.relational.session(key, self.clock.now()).await? else {
+            return Ok(None);
+        };
+        let Some(data) = session::decode(&record.data, self.secret_key.expose()) else {
+            return Ok(None);
+        };
+        let id = data.get(session::USER_ID).and_then(|id| match id {
+            Value::String(text) => text.parse().ok(),
+            Value::Number(number) => number.as_i64(),
+            _ => None,
+        });
+        let Some(id) = id else { return Ok(None) };
+        let Some(user) = self.relational.user(UserId(id)).await? else {
+            return Ok(None);
+        };
+        let expected = session::auth_hash(&user.password, self.secret_key.expose());
+        let hash = data
+            .get(session::USER_HASH)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let genuine = user.is_active && mnemosyne_crypto::same(hash, &expected);
+        Ok(genuine.then(|| principal(&user)))
+    }
+
+    /// Ends a session.
+    pub async fn sign_out(&self, key: &str) -> ServiceResult<()> {
+        Ok(self.relational.delete_session(key).await?)
+    }
+
+    /// Makes a user. The name is checked as Django does: 1 to 150 letters, digits and `@ . + - _`.
+    pub async fn create_user(
+        &self,
+        caller: &Principal,
+        username: &str,
+        password: &str,
+        role: Role,
+    ) -> ServiceResult<User> {
+        permission::require(caller, Action::Administer)?;
+        check_username(username)?;
+        if password.is_empty() {
+            return Err(ServiceError::field("password", "This field is required."));
+        }
+        let user = NewUser {
+            username: username.to_owned(),
+            password: self.hash_password(password).await?,
+            email: String::new(),
+            is_superuser: role == Role::Administrator,
+            is_staff: role == Role::Administrator,
+        };
+        match self.relational.create_user(user, self.clock.now()).await {
+            Err(StoreError::Conflict(_)) => Err(ServiceError::Conflict {
+                code: "username_taken",
+                message: format!("There is a user {username:?} already."),
+            }),
+            other => Ok(other?),
+        }
+    }
+
+    /// Makes sure that a service account is there and has this password; idempotent (seed §3.3).
+    pub async fn ensure_service_user(
+        &self,
+        caller: &Principal,
+        username: &str,
+        password: &str,
+    ) -> ServiceResult<Ensured> {
+        permission::require(caller, Action::Administer)?;
+        check_username(username)?;
+        if password.is_empty() {
+            return Err(ServiceError::field("password", "This field is required."));
+        }
+        let Some(user) = self.relational.user_by_name(username).await? else {
+            return match self.create_user(caller, username, password, Role::User).await {
+                Ok(_) => Ok(Ensured::Created),
+                // Another run of the same command was faster.
+                Err(ServiceError::Conflict { .. }) => Ok(Ensured::Unchanged),
+                Err(error) => Err(error),
+            };
+        };
+        if self.verify_password(password, Some(user.password)).await? == Verdict::Right {
+            return Ok(Ensured::Unchanged);
+        }
+        self.relational
+            .set_password(user.id, &self.hash_password(password).await?)
+            .await?;
+        Ok(Ensured::PasswordSet)
+    }
+
+    /// Replaces a user's password.
+    pub async fn change_password(
+        &self,
+        caller: &Principal,
+        username: &str,
+        password: &str,
+    ) -> ServiceResult<()> {
+        permission::require(caller, Action::Administer)?;
+        if password.is_empty() {
+            return Err(ServiceError::field("password", "This field is required."));
+        }
+        let user = self
+            .relational
+            .user_by_name(username)
+            .await?
+            .ok_or(ServiceError::NotFound("user"))?;
+        Ok(self
+            .relational
+            .set_password(user.id, &self.hash_password(password).await?)
+            .await?)
+    }
+
+    /// Every user.
+    pub async fn users(&self, caller: &Principal) -> ServiceResult<Vec<User>> {
+        permission::require(caller, Action::Administer)?;
+        Ok(self.relational.users().await?)
+    }
+}
+
+/// What a new user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Administrator,
+    /// Everything but administration.
+    User,
+}
+
+fn check_username(username: &str) -> ServiceResult<()> {
+    let mut problems = Problems::default();
+    let username = problems.text("username", Some(username), 150);
+    if !username
+        .chars()
+        .all(|c| c.is_alphanumeric() || "@.+-_".contains(c))
+    {
+        problems.add("username", "Only letters, digits and @ . + - _ are allowed.");
+    }
+    problems.check()
+}
+
+/// The administrator that a first start makes.
+pub struct FirstAdministrator {
+    /// Its name.
+    pub username: String,
+    /// Its password, generated, shown once.
+    pub password: String,
+}
+
+impl Services {
+    /// Makes sure that an installation has an administrator who can sign in: where none has a usable password, `admin`
+    /// gets a generated one. `None` where one was there.
+    pub async fn first_administrator(&self, caller: &Principal) -> ServiceResult<Option<FirstAdministrator>> {
+        const USERNAME: &str = "admin";
+        permission::require(caller, Action::Administer)?;
+        let users = self.relational.users().await?;
+        if users.iter().any(|user| user.is_superuser && user.is_active && !user.password.starts_with('!')) {
+            return Ok(None);
+        }
+        let password = mnemosyne_crypto::secret::random_password();
+        if users.iter().any(|user| user.username == USERNAME) {
+            self.change_password(caller, USERNAME, &password).await?;
+        } else {
+            match self.create_user(caller, USERNAME, &password, Role::Administrator).await {
+                // Another process had its first start at the same moment, and shows its password.
+                Err(ServiceError::Conflict { .. }) => return Ok(None),
+                other => other?,
+            };
+        }
+        Ok(Some(FirstAdministrator { username: USERNAME.to_owned(), password }))
+    }
+
+    /// The user that tokens of a command belong to where it names none: the first administrator. Where there is none yet,
+    /// `admin` is made without a usable password; the first start gives it one.
+    pub async fn default_token_owner(&self, caller: &Principal) -> ServiceResult<User> {
+        permission::require(caller, Action::Administer)?;
+        let users = self.relational.users().await?;
+        if let Some(user) = users.into_iter().filter(|user| user.is_superuser && user.is_active).min_by_key(|user| user.id)
+        {
+            return Ok(user);
+        }
+        let user = NewUser {
+            username: "admin".to_owned(),
+            password: format!("!{}", mnemosyne_crypto::session::new_key()),
+            email: String::new(),
+            is_superuser: true,
+            is_staff: true,
+        };
+        Ok(self.relational.create_user(user, self.clock.now()).await?)
+    }
+
+    /// The user of this name.
+    pub async fn user_by_name(&self, caller: &Principal, username: &str) -> ServiceResult<User> {
+        permission::require(caller, Action::Administer)?;
+        self.relational.user_by_name(username).await?.ok_or(ServiceError::NotFound("user"))
+    }
+}

@@ -1,0 +1,168 @@
+//! What every use case works with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mnemosyne_crypto::fernet;
+use mnemosyne_documents::Extractor;
+use mnemosyne_domain::ports::{
+    BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, Relational, SourceBucket,
+};
+use tokio::sync::Semaphore;
+
+/// The installation's `SECRET_KEY`. Sessions, CSRF tokens and stored secrets depend on it.
+#[derive(Clone)]
+pub struct SecretKey(Arc<str>);
+
+impl SecretKey {
+    /// Takes the key as it is configured.
+    pub fn new(secret: &str) -> Self {
+        Self(secret.into())
+    }
+
+    /// The key itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(…)")
+    }
+}
+
+/// The chosen backends.
+#[derive(Clone)]
+pub struct Backends {
+    /// The knowledge graph.
+    pub knowledge: Arc<dyn KnowledgeStore>,
+    /// Users, tokens, jobs.
+    pub relational: Arc<dyn Relational>,
+    /// Files.
+    pub blobs: Arc<dyn BlobStore>,
+    /// The cache.
+    pub cache: Arc<dyn Cache>,
+    /// Nudges to workers.
+    pub queue: Arc<dyn JobQueue>,
+    /// The bucket that clients leave files in.
+    pub bucket: Arc<dyn SourceBucket>,
+    /// Embedding models.
+    pub embedders: Arc<dyn EmbedderRegistry>,
+    /// The reader of files.
+    pub extractor: Arc<dyn Extractor>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How a search is done (seed §4, *Search & re-ranker*).
+#[derive(Clone, Debug)]
+pub struct SearchSettings {
+    /// Candidates of the vector leg.
+    pub vector_top_k: usize,
+    /// Candidates of the full-text leg.
+    pub fulltext_top_k: usize,
+    /// Steps that the graph leg walks.
+    pub graph_max_depth: u32,
+    /// The constant of reciprocal rank fusion.
+    pub rrf_k: f32,
+    /// Results where the caller does not say how many.
+    pub default_limit: usize,
+    /// Weight of the vector leg, where the model is neural.
+    pub weight_vector: f32,
+    /// Weight of the vector leg, where the model is lexical: it repeats what full text knows, and worse.
+    pub weight_lexical: f32,
+    /// Weight of the full-text leg.
+    pub weight_fulltext: f32,
+    /// Weight of the graph leg.
+    pub weight_graph: f32,
+}
+
+/// The bounds of ingest.
+#[derive(Clone, Debug)]
+pub struct IngestSettings {
+    /// The largest file, in bytes.
+    pub max_file_bytes: u64,
+    /// Chunks that are embedded between two notes of progress.
+    pub embed_step: usize,
+    /// Attempts before a job fails for good.
+    pub max_attempts: u32,
+    /// How long a lease holds without a heartbeat. Contract §9: a lost run is taken over at most 15 s after its last
+    /// heartbeat, so this and the workers' poll together stay below.
+    pub lease: Duration,
+    /// Time between heartbeats.
+    pub heartbeat: Duration,
+}
+
+/// Settings of the use cases.
+#[derive(Clone, Debug)]
+pub struct ServiceSettings {
+    /// See [`SearchSettings`].
+    pub search: SearchSettings,
+    /// See [`IngestSettings`].
+    pub ingest: IngestSettings,
+    /// How far ahead a per-turn token's `exp` may lie.
+    pub turn_token_max_lifetime: Duration,
+}
+
+/// The use cases, bound to their backends.
+pub struct Services {
+    pub(crate) knowledge: Arc<dyn KnowledgeStore>,
+    pub(crate) relational: Arc<dyn Relational>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) bucket: Arc<dyn SourceBucket>,
+    pub(crate) embedders: Arc<dyn EmbedderRegistry>,
+    pub(crate) extractor: Arc<dyn Extractor>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) secret_key: SecretKey,
+    pub(crate) sealing_key: fernet::Key,
+    pub(crate) settings: ServiceSettings,
+    /// Key of what the Basic cache remembers; it lives as long as the process.
+    pub(crate) basic_cache_key: [u8; 32],
+    /// Password checks cost most of a second of one core each; more of them at once than cores only makes all late.
+    pub(crate) password_gate: Semaphore,
+}
+
+impl Services {
+    /// Binds the use cases to their backends.
+    pub fn new(backends: Backends, secret_key: SecretKey, settings: ServiceSettings) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            knowledge: backends.knowledge,
+            relational: backends.relational,
+            blobs: backends.blobs,
+            cache: backends.cache,
+            queue: backends.queue,
+            bucket: backends.bucket,
+            embedders: backends.embedders,
+            extractor: backends.extractor,
+            clock: backends.clock,
+            sealing_key: fernet::Key::derive(secret_key.expose(), "mnemosyne.stored-secrets"),
+            secret_key,
+            settings,
+            basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
+            password_gate: Semaphore::new(cores),
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &ServiceSettings {
+        &self.settings
+    }
+
+    /// The key that cookies and forms are signed with.
+    pub fn secret_key(&self) -> &SecretKey {
+        &self.secret_key
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

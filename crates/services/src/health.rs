@@ -1,0 +1,76 @@
+//! Whether the parts answer.
+
+use std::time::{Duration, Instant};
+
+use mnemosyne_domain::ports::StoreReport;
+use mnemosyne_domain::{EmbeddingModel, Principal, StoreError};
+
+use crate::context::Services;
+use crate::error::ServiceResult;
+use crate::permission::{self, Action};
+
+/// How long a dependency may take before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One dependency.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DependencyState {
+    /// What it is.
+    pub name: &'static str,
+    /// Whether the installation can work without it.
+    pub required: bool,
+    /// `None` where it answers, otherwise a sentence.
+    pub problem: Option<String>,
+    /// How long the answer took, in milliseconds.
+    pub milliseconds: f64,
+}
+
+impl Services {
+    /// Asks every dependency.
+    pub async fn dependencies(&self) -> Vec<DependencyState> {
+        let (relational, knowledge, blobs) = tokio::join!(
+            probe("database", self.relational.check()),
+            probe("knowledge", self.knowledge.check()),
+            probe("storage", self.blobs.check()),
+        );
+        vec![relational, knowledge, blobs]
+    }
+
+    /// The models that can be had, the system's first.
+    pub fn models(&self) -> Vec<EmbeddingModel> {
+        self.embedders.available()
+    }
+
+    /// What the knowledge store holds and whether it fits together.
+    pub async fn store_report(&self, caller: &Principal) -> ServiceResult<StoreReport> {
+        permission::require(caller, Action::Read)?;
+        Ok(self.knowledge.report().await?)
+    }
+}
+
+async fn probe(name: &'static str, check: impl Future<Output = Result<(), StoreError>>) -> DependencyState {
+    let began = Instant::now();
+    let problem = match tokio::time::timeout(PATIENCE, check).await {
+        Ok(Ok(())) => None,
+        Ok(Err(StoreError::Schema(text))) => {
+            tracing::error!(
+                dependency = name,
+                error = text,
+                "the schema is missing or of another version"
+            );
+            Some("The schema is missing or of another version; run `mnemosyne migrate`.".to_owned())
+        }
+        Ok(Err(error)) => {
+            tracing::error!(dependency = name, %error, "a dependency does not answer");
+            Some("It does not answer; the log has the details.".to_owned())
+        }
+        Err(_) => Some(format!("It did not answer within {} s.", PATIENCE.as_secs())),
+    };
+    let milliseconds = (began.elapsed().as_secs_f64() * 100_000.0).round() / 100.0;
+    DependencyState {
+        name,
+        required: true,
+        problem,
+        milliseconds,
+    }
+}

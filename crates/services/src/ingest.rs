@@ -1,0 +1,292 @@
+//! Taking requests to ingest (contract §4.2).
+
+use mnemosyne_domain::job::JobSource;
+use mnemosyne_domain::ports::{ByteStream, Enqueued, StoredBlob};
+use mnemosyne_domain::{
+    CollectionUid, JobId, Library, LibraryUid, NewJob, Principal, Queue, StoreError, WorkspaceId,
+};
+use serde_json::{Map, Value};
+
+use crate::context::Services;
+use crate::error::{ServiceError, ServiceResult};
+use crate::permission::{self, Action};
+use crate::validate::Problems;
+
+/// A request to ingest, as the client wrote it.
+#[derive(Clone, Debug, Default)]
+pub struct IngestRequest {
+    /// The workspace to put the item in.
+    pub workspace_id: Option<String>,
+    /// Or the library.
+    pub library_uid: Option<String>,
+    /// The name the client knows the source by. With an upload it defaults to the file name.
+    pub source_ref: Option<String>,
+    /// The client's hash of the content. With an upload it defaults to the SHA-256 of the file.
+    pub content_hash: Option<String>,
+    /// The object in the Daedalus bucket.
+    pub s3_key: Option<String>,
+    /// File name. With an object it defaults to the last part of its key.
+    pub filename: Option<String>,
+    /// Media type the client claims.
+    pub content_type: Option<String>,
+    /// Title.
+    pub title: Option<String>,
+    /// Uid of a collection of the library, or a name: a collection of this name is made where there is none.
+    pub collection: Option<String>,
+    /// Whatever the client wants kept with the item.
+    pub metadata: Option<Value>,
+}
+
+/// A file that came with a request and is stored, but does not belong to a job yet.
+pub struct Upload {
+    blob: StoredBlob,
+    holder: String,
+}
+
+impl Upload {
+    /// What was stored.
+    pub fn blob(&self) -> &StoredBlob {
+        &self.blob
+    }
+}
+
+const MAX_SOURCE_REF: usize = 1_000;
+const MAX_METADATA_BYTES: usize = 65_536;
+
+impl Services {
+    /// Stores the file of a request. Follow it by [`Services::ingest`], or by [`Services::abandon_upload`].
+    pub async fn receive_upload(&self, caller: &Principal, content: ByteStream) -> ServiceResult<Upload> {
+        permission::require(caller, Action::Ingest)?;
+        let limit = self.settings.ingest.max_file_bytes;
+        let blob = match self.blobs.put(content, limit).await {
+            Err(StoreError::Conflict("size")) => return Err(ServiceError::TooLarge(limit)),
+            other => other?,
+        };
+        let holder = format!("upload:{}", JobId::generate());
+        self.relational.claim_blob(&blob.digest, &holder).await?;
+        // Between storing and claiming, the last holder of the same content may have let go of it.
+        if !self.blobs.exists(&blob.digest).await? {
+            self.relational
+                .release_blobs(&holder, self.blobs.as_ref())
+                .await?;
+            return Err(ServiceError::Unavailable(
+                "the same file was being deleted; send it again".into(),
+            ));
+        }
+        Ok(Upload { blob, holder })
+    }
+
+    /// Forgets a file that came with a request that was refused.
+    pub async fn abandon_upload(&self, upload: Upload) -> ServiceResult<()> {
+        self.relational
+            .release_blobs(&upload.holder, self.blobs.as_ref())
+            .await?;
+        Ok(())
+    }
+
+    /// Takes a request to ingest: an object in the bucket, or an upload. Idempotent on library, `source_ref` and
+    /// `content_hash`. Once this returns, the job survives whatever happens.
+    pub async fn ingest(
+        &self,
+        caller: &Principal,
+        request: IngestRequest,
+        upload: Option<Upload>,
+        queue: Queue,
+    ) -> ServiceResult<Enqueued> {
+        permission::require(caller, Action::Ingest)?;
+        let prepared = self.prepare(caller, request, upload.as_ref(), queue).await;
+        let job = match (prepared, upload.as_ref()) {
+            (Ok(job), _) => job,
+            (Err(error), Some(upload)) => {
+                self.relational
+                    .release_blobs(&upload.holder, self.blobs.as_ref())
+                    .await?;
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let enqueued = self.relational.enqueue(job, self.clock.now()).await?;
+        if let Some(upload) = upload {
+            if enqueued.deduplicated {
+                self.relational
+                    .release_blobs(&upload.holder, self.blobs.as_ref())
+                    .await?;
+            } else {
+                self.relational
+                    .transfer_blobs(&upload.holder, enqueued.job.item_uid.as_str())
+                    .await?;
+            }
+        }
+        if !enqueued.deduplicated {
+            self.nudge(enqueued.job.request.queue, &enqueued.job.id).await;
+        }
+        Ok(enqueued)
+    }
+
+    async fn prepare(
+        &self,
+        caller: &Principal,
+        request: IngestRequest,
+        upload: Option<&Upload>,
+        queue: Queue,
+    ) -> ServiceResult<NewJob> {
+        let mut problems = Problems::default();
+        let s3_key = problems.optional_text("s3_key", request.s3_key.as_deref(), 1_024);
+        let source = match (s3_key, upload) {
+            (Some(_), Some(_)) => {
+                problems.add("s3_key", "Give either a file or an s3_key, not both.");
+                None
+            }
+            (None, None) => {
+                problems.add("s3_key", "This field is required.");
+                None
+            }
+            (Some(key), None) => Some(JobSource::BucketObject { key }),
+            (None, Some(upload)) => Some(JobSource::Blob {
+                digest: upload.blob.digest.clone(),
+                size: upload.blob.size,
+            }),
+        };
+        let key_name = match &source {
+            Some(JobSource::BucketObject { key }) => key.rsplit('/').next().map(str::to_owned),
+            _ => None,
+        };
+        let filename = request
+            .filename
+            .filter(|name| !name.trim().is_empty())
+            .or(key_name);
+        let filename = problems.text("filename", filename.as_deref(), 255);
+        let (source_ref, content_hash) = match upload {
+            None => (request.source_ref, request.content_hash),
+            Some(upload) => (
+                request.source_ref.or_else(|| Some(filename.clone())),
+                request.content_hash.or_else(|| Some(upload.blob.digest.clone())),
+            ),
+        };
+        let source_ref = problems.text("source_ref", source_ref.as_deref(), MAX_SOURCE_REF);
+        let content_hash = problems.text("content_hash", content_hash.as_deref(), 256);
+        let content_type = problems.optional_text("content_type", request.content_type.as_deref(), 255);
+        let title = problems.optional_text("title", request.title.as_deref(), 500);
+        let collection = problems.optional_text("collection", request.collection.as_deref(), 200);
+        let metadata = match request.metadata {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(map)) => {
+                if Value::Object(map.clone()).to_string().len() > MAX_METADATA_BYTES {
+                    problems.add("metadata", "Metadata may take 64 KiB at most.");
+                }
+                map
+            }
+            Some(_) => {
+                problems.add("metadata", "Expected a JSON object.");
+                Map::new()
+            }
+        };
+        if request.workspace_id.as_deref().unwrap_or_default().is_empty()
+            && request.library_uid.as_deref().unwrap_or_default().is_empty()
+        {
+            problems.add("workspace_id", "Give a workspace_id or a library_uid.");
+        }
+        problems.check()?;
+        let library = self
+            .target(
+                caller,
+                request.workspace_id.as_deref(),
+                request.library_uid.as_deref(),
+            )
+            .await?;
+        let collection_uid = match collection {
+            Some(collection) => Some(self.target_collection(&library, &collection).await?),
+            None => None,
+        };
+        let Some(source) = source else {
+            return Err(ServiceError::Internal("a checked request lost its source".into()));
+        };
+        Ok(NewJob {
+            library_uid: library.uid,
+            collection_uid,
+            source_ref,
+            content_hash,
+            filename,
+            content_type,
+            title,
+            metadata,
+            source,
+            queue,
+        })
+    }
+
+    async fn target(
+        &self,
+        caller: &Principal,
+        workspace_id: Option<&str>,
+        library_uid: Option<&str>,
+    ) -> ServiceResult<Library> {
+        let by_workspace = match workspace_id.filter(|id| !id.is_empty()) {
+            Some(id) => {
+                let id = WorkspaceId::parse(id).ok_or(ServiceError::NotFound("workspace"))?;
+                let found = self.knowledge.library_of_workspace(&id).await?;
+                Some(found.ok_or(ServiceError::NotFound("workspace"))?)
+            }
+            None => None,
+        };
+        let by_uid = match library_uid.filter(|uid| !uid.is_empty()) {
+            Some(uid) => {
+                let uid = LibraryUid::parse(uid).ok_or(ServiceError::NotFound("library"))?;
+                Some(self.library(caller, &uid).await?)
+            }
+            None => None,
+        };
+        match (by_workspace, by_uid) {
+            (Some(one), Some(other)) if one.uid != other.uid => Err(ServiceError::field(
+                "library_uid",
+                "This library does not belong to this workspace.",
+            )),
+            (Some(library), _) | (None, Some(library)) => Ok(library),
+            (None, None) => Err(ServiceError::NotFound("workspace")),
+        }
+    }
+
+    async fn target_collection(&self, library: &Library, wanted: &str) -> ServiceResult<CollectionUid> {
+        if let Some(uid) = CollectionUid::parse(wanted)
+            && let Some(found) = self.knowledge.collection(&uid).await?
+        {
+            if found.library_uid == library.uid {
+                return Ok(found.uid);
+            }
+            return Err(ServiceError::field(
+                "collection",
+                "This collection belongs to another library.",
+            ));
+        }
+        match self
+            .knowledge
+            .create_collection(&library.uid, wanted, "", self.clock.now())
+            .await
+        {
+            Ok(made) => Ok(made.uid),
+            Err(StoreError::Conflict(_)) => self
+                .collection_by_name(&library.uid, wanted)
+                .await?
+                .ok_or_else(|| ServiceError::field("collection", "There is no such collection.")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn collection_by_name(
+        &self,
+        library: &LibraryUid,
+        name: &str,
+    ) -> ServiceResult<Option<CollectionUid>> {
+        let mut page = mnemosyne_domain::PageRequest::first(mnemosyne_domain::PageRequest::MAX_LIMIT);
+        loop {
+            let found = self.knowledge.collections(None, Some(library), page).await?;
+            if let Some(collection) = found.rows.iter().find(|collection| collection.name == name) {
+                return Ok(Some(collection.uid.clone()));
+            }
+            page.offset += found.rows.len() as u64;
+            if found.rows.is_empty() || page.offset >= found.total {
+                return Ok(None);
+            }
+        }
+    }
+}

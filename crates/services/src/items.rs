@@ -1,0 +1,158 @@
+//! Items and their chunks: list, read, change, delete, download.
+
+use mnemosyne_domain::ports::{ByteStream, ItemFilter};
+use mnemosyne_domain::{
+    Chunk, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, Library, Page, PageRequest, Principal,
+    StoreError,
+};
+use serde_json::{Map, Value};
+
+use crate::context::Services;
+use crate::error::{ServiceError, ServiceResult};
+use crate::permission::{self, Action};
+use crate::validate::Problems;
+
+/// What may change about an item. `None` leaves as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ItemUpdate {
+    /// A new title.
+    pub title: Option<String>,
+    /// New metadata, replacing what was there.
+    pub metadata: Option<Map<String, Value>>,
+    /// Another collection of the same library.
+    pub collection_uid: Option<CollectionUid>,
+}
+
+/// The original of an item.
+pub struct Original {
+    /// File name as the client gave it.
+    pub filename: String,
+    /// Media type found in the file.
+    pub content_type: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// The content.
+    pub content: ByteStream,
+}
+
+impl Services {
+    /// Items, newest first.
+    pub async fn items(
+        &self,
+        caller: &Principal,
+        mut filter: ItemFilter,
+        page: PageRequest,
+    ) -> ServiceResult<Page<Item>> {
+        permission::require(caller, Action::Read)?;
+        filter.scope = permission::browsing(caller).or(filter.scope);
+        Ok(self.knowledge.items(&filter, page).await?)
+    }
+
+    /// One visible item with its library.
+    pub async fn item(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<(Item, Library)> {
+        permission::require(caller, Action::Read)?;
+        let item = self
+            .knowledge
+            .item(uid)
+            .await?
+            .filter(|item| item.status == EmbeddingStatus::Completed)
+            .ok_or(ServiceError::NotFound("item"))?;
+        match self.library(caller, &item.library_uid).await {
+            Ok(library) => Ok((item, library)),
+            Err(ServiceError::NotFound(_)) => Err(ServiceError::NotFound("item")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Chunks of an item by position.
+    pub async fn chunks(
+        &self,
+        caller: &Principal,
+        item: &ItemUid,
+        page: PageRequest,
+    ) -> ServiceResult<Page<Chunk>> {
+        self.item(caller, item).await?;
+        Ok(self.knowledge.chunks(item, page).await?)
+    }
+
+    /// One chunk.
+    pub async fn chunk(&self, caller: &Principal, uid: &ChunkUid) -> ServiceResult<Chunk> {
+        permission::require(caller, Action::Read)?;
+        self.knowledge
+            .chunk(uid, permission::browsing(caller).as_ref())
+            .await?
+            .ok_or(ServiceError::NotFound("chunk"))
+    }
+
+    /// The extracted text of an item.
+    pub async fn item_text(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<String> {
+        let (item, _) = self.item(caller, uid).await?;
+        let bytes = self.blobs.get(&item.text_digest).await?;
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_| ServiceError::Internal(format!("the text of item {uid} is not UTF-8")))
+    }
+
+    /// The original of an item.
+    pub async fn original(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<Original> {
+        let (item, _) = self.item(caller, uid).await?;
+        let (size, content) = self.blobs.open(&item.original_digest).await?;
+        Ok(Original {
+            filename: item.filename,
+            content_type: item.content_type,
+            size,
+            content,
+        })
+    }
+
+    /// Changes an item.
+    pub async fn update_item(
+        &self,
+        caller: &Principal,
+        uid: &ItemUid,
+        update: ItemUpdate,
+    ) -> ServiceResult<Item> {
+        permission::require(caller, Action::Write)?;
+        let mut problems = Problems::default();
+        let title = update
+            .title
+            .map(|title| problems.text("title", Some(&title), 500));
+        if update
+            .metadata
+            .as_ref()
+            .is_some_and(|map| Value::Object(map.clone()).to_string().len() > 65_536)
+        {
+            problems.add("metadata", "Metadata may take 64 KiB at most.");
+        }
+        problems.check()?;
+        self.item(caller, uid).await?;
+        self.knowledge
+            .update_item(
+                uid,
+                title.as_deref(),
+                update.metadata.as_ref(),
+                update.collection_uid.as_ref(),
+                self.clock.now(),
+            )
+            .await
+            .map_err(|error| match error {
+                StoreError::NotFound => ServiceError::field(
+                    "collection_uid",
+                    "There is no such collection in the item's library.",
+                ),
+                other => other.into(),
+            })
+    }
+
+    /// Removes an item with its chunks, vectors, job and files.
+    pub async fn delete_item(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<()> {
+        permission::require(caller, Action::Write)?;
+        self.item(caller, uid).await?;
+        let removed = self
+            .knowledge
+            .delete_item(uid)
+            .await?
+            .ok_or(ServiceError::NotFound("item"))?;
+        self.relational.delete_job_of_item(uid).await?;
+        self.release_items(&removed.items).await
+    }
+}

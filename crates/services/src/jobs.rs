@@ -1,0 +1,136 @@
+//! Jobs: look, retry, cancel.
+
+use std::time::Duration;
+
+use mnemosyne_domain::ports::{JobFilter, Lease, LeaseRequest, Throughput};
+use mnemosyne_domain::{Job, JobId, JobStatus, Page, PageRequest, Principal, Queue, StoreError};
+
+use crate::context::Services;
+use crate::error::{ServiceError, ServiceResult};
+use crate::permission::{self, Action};
+
+impl Services {
+    /// Jobs, newest first.
+    pub async fn jobs(
+        &self,
+        caller: &Principal,
+        filter: &JobFilter,
+        page: PageRequest,
+    ) -> ServiceResult<Page<Job>> {
+        permission::require(caller, Action::Ingest)?;
+        Ok(self.relational.jobs(filter, page).await?)
+    }
+
+    /// One job.
+    pub async fn job(&self, caller: &Principal, id: &JobId) -> ServiceResult<Job> {
+        permission::require(caller, Action::Ingest)?;
+        self.relational
+            .job(id)
+            .await?
+            .ok_or(ServiceError::NotFound("job"))
+    }
+
+    /// Puts a failed job back to work.
+    pub async fn retry_job(&self, caller: &Principal, id: &JobId) -> ServiceResult<Job> {
+        let before = self.job(caller, id).await?;
+        match self.relational.retry(id, self.clock.now()).await {
+            Ok(Some(job)) => {
+                self.nudge(job.request.queue, &job.id).await;
+                Ok(job)
+            }
+            Ok(None) => Err(ServiceError::NotFound("job")),
+            Err(StoreError::Conflict(_)) => Err(ServiceError::Conflict {
+                code: "not_failed",
+                message: format!(
+                    "Only a failed job can be retried; this one is {}.",
+                    before.status.as_str()
+                ),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts every failed job, or those with one code, back to work; says how many.
+    pub async fn retry_failed_jobs(&self, caller: &Principal, code: Option<&str>) -> ServiceResult<u64> {
+        permission::require(caller, Action::Ingest)?;
+        let count = self.relational.retry_failed(code, self.clock.now()).await?;
+        if count > 0 {
+            let waiting = JobFilter {
+                status: Some(JobStatus::Pending),
+                ..JobFilter::default()
+            };
+            for job in self.relational.jobs(&waiting, PageRequest::first(1)).await?.rows {
+                self.nudge(job.request.queue, &job.id).await;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Stops a job. One that is running stops at its next heartbeat, and its worker removes what it wrote; one that waits
+    /// is cleaned up here.
+    pub async fn cancel_job(&self, caller: &Principal, id: &JobId) -> ServiceResult<Job> {
+        let before = self.job(caller, id).await?;
+        if before.status.is_final() {
+            return Err(ServiceError::Conflict {
+                code: "not_running",
+                message: format!("This job is {} already.", before.status.as_str()),
+            });
+        }
+        let job = self
+            .relational
+            .cancel(id, self.clock.now())
+            .await?
+            .ok_or(ServiceError::NotFound("job"))?;
+        if job.status == JobStatus::Cancelled && before.status == JobStatus::Pending {
+            self.discard(&job).await?;
+        }
+        Ok(job)
+    }
+
+    /// What was done lately, and what waits.
+    pub async fn throughput(&self, caller: &Principal) -> ServiceResult<Throughput> {
+        permission::require(caller, Action::Ingest)?;
+        Ok(self.relational.throughput(self.clock.now()).await?)
+    }
+
+    /// Takes the next job of these queues for a worker, which must then call [`Services::run_job`].
+    pub async fn lease_job(&self, holder: &str, queues: &[Queue]) -> ServiceResult<Option<Lease>> {
+        let request = LeaseRequest {
+            holder,
+            queues,
+            ttl: self.settings.ingest.lease,
+            max_attempts: self.settings.ingest.max_attempts,
+            now: self.clock.now(),
+        };
+        Ok(self.relational.lease(request).await?)
+    }
+
+    /// Waits until a job may be there for these queues, at most this long.
+    pub async fn wait_for_jobs(&self, queues: &[Queue], at_most: Duration) {
+        self.queue.wait(queues, at_most).await;
+    }
+
+    /// Tells workers of a job. A nudge that fails is not an error: workers poll.
+    pub(crate) async fn nudge(&self, queue: Queue, job: &JobId) {
+        if let Err(error) = self.queue.nudge(queue, job).await {
+            tracing::warn!(%job, %error, "the queue could not be told; workers will find the job by themselves");
+        }
+    }
+
+    /// Removes what an unfinished job has written: its staged item and its files.
+    pub(crate) async fn discard(&self, job: &Job) -> ServiceResult<()> {
+        let visible = self
+            .knowledge
+            .item(&job.item_uid)
+            .await?
+            .is_some_and(|item| item.status == mnemosyne_domain::EmbeddingStatus::Completed);
+        if visible {
+            return Ok(());
+        }
+        self.knowledge.delete_item(&job.item_uid).await?;
+        self.relational
+            .release_blobs(job.item_uid.as_str(), self.blobs.as_ref())
+            .await?;
+        Ok(())
+    }
+}

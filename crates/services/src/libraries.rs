@@ -1,0 +1,192 @@
+//! Libraries: list, make, change, delete.
+
+use mnemosyne_domain::ports::{LibraryFilter, LibraryUpdate, Removed};
+use mnemosyne_domain::{
+    Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Principal, ProfileOverrides, StoreError,
+};
+
+use crate::context::Services;
+use crate::error::{ServiceError, ServiceResult};
+use crate::permission::{self, Action};
+use crate::validate::Problems;
+
+/// What a new global library is to be.
+#[derive(Clone, Debug, Default)]
+pub struct LibraryRequest {
+    /// Its name.
+    pub name: String,
+    /// Its type, as the caller wrote it.
+    pub library_type: String,
+    /// Free text.
+    pub description: String,
+}
+
+/// Longest name of a library or collection, in characters.
+pub const MAX_NAME: usize = 200;
+/// Longest description, in characters.
+pub const MAX_DESCRIPTION: usize = 4_000;
+
+pub(crate) fn parse_type(problems: &mut Problems, word: &str) -> Option<LibraryType> {
+    let parsed = LibraryType::parse(word.trim());
+    if parsed.is_none() {
+        let known = LibraryType::ALL.map(LibraryType::as_str).join(", ");
+        problems.add(
+            "library_type",
+            format!("{:?} is not a valid choice; choose one of {known}.", word.trim()),
+        );
+    }
+    parsed
+}
+
+pub(crate) fn name_conflict(name: &str) -> ServiceError {
+    ServiceError::Conflict {
+        code: "name_conflict",
+        message: format!("Another library is called {name:?}."),
+    }
+}
+
+impl Services {
+    /// Libraries by name: what the caller may see, narrowed by the filter.
+    pub async fn libraries(
+        &self,
+        caller: &Principal,
+        mut filter: LibraryFilter,
+        page: PageRequest,
+    ) -> ServiceResult<Page<Library>> {
+        permission::require(caller, Action::Read)?;
+        filter.scope = permission::browsing(caller).or(filter.scope);
+        Ok(self.knowledge.libraries(&filter, page).await?)
+    }
+
+    /// One library.
+    pub async fn library(&self, caller: &Principal, uid: &LibraryUid) -> ServiceResult<Library> {
+        permission::require(caller, Action::Read)?;
+        let scope = permission::browsing(caller);
+        self.knowledge
+            .library(uid)
+            .await?
+            .filter(|library| {
+                scope
+                    .as_ref()
+                    .is_none_or(|scope| scope.admits(&library.uid, library.workspace_id.as_ref()))
+            })
+            .ok_or(ServiceError::NotFound("library"))
+    }
+
+    /// The library of this name.
+    pub async fn library_by_name(&self, caller: &Principal, name: &str) -> ServiceResult<Option<Library>> {
+        permission::require(caller, Action::Read)?;
+        Ok(self.knowledge.library_by_name(name).await?)
+    }
+
+    /// Makes a global library.
+    pub async fn create_library(
+        &self,
+        caller: &Principal,
+        request: LibraryRequest,
+    ) -> ServiceResult<Library> {
+        permission::require(caller, Action::Write)?;
+        let mut problems = Problems::default();
+        let name = problems.text("name", Some(&request.name), MAX_NAME);
+        let description = problems
+            .optional_text("description", Some(&request.description), MAX_DESCRIPTION)
+            .unwrap_or_default();
+        let Some(library_type) = parse_type(&mut problems, &request.library_type) else {
+            problems.check()?;
+            return Err(ServiceError::field("library_type", "This field is required."));
+        };
+        problems.check()?;
+        let new = NewLibrary {
+            name: name.clone(),
+            workspace_id: None,
+            library_type,
+            description,
+        };
+        match self.knowledge.create_library(new, self.clock.now()).await {
+            Err(StoreError::Conflict(_)) => Err(name_conflict(&name)),
+            other => Ok(other?),
+        }
+    }
+
+    /// Changes a library's name, description and what it overrides of its type.
+    pub async fn update_library(
+        &self,
+        caller: &Principal,
+        uid: &LibraryUid,
+        update: LibraryUpdate,
+    ) -> ServiceResult<Library> {
+        permission::require(caller, Action::Write)?;
+        let mut problems = Problems::default();
+        let update = LibraryUpdate {
+            name: update
+                .name
+                .map(|name| problems.text("name", Some(&name), MAX_NAME)),
+            description: update.description.map(|text| {
+                problems
+                    .optional_text("description", Some(&text), MAX_DESCRIPTION)
+                    .unwrap_or_default()
+            }),
+            overrides: update.overrides,
+        };
+        if let Some(overrides) = &update.overrides {
+            check_overrides(&mut problems, overrides);
+        }
+        problems.check()?;
+        let name = update.name.clone().unwrap_or_default();
+        match self.knowledge.update_library(uid, update).await {
+            Err(StoreError::Conflict(_)) => Err(name_conflict(&name)),
+            Err(StoreError::NotFound) => Err(ServiceError::NotFound("library")),
+            other => Ok(other?),
+        }
+    }
+
+    /// Removes a library with everything that is reachable only through it: items, chunks, vectors, jobs, files.
+    ///
+    /// The graph goes first, in one transaction, so that from then on nothing is found; then jobs and files. What a kill
+    /// leaves behind after the first step, [`Services::mend`] removes at the next start.
+    pub async fn delete_library(&self, caller: &Principal, uid: &LibraryUid) -> ServiceResult<Removed> {
+        permission::require(caller, Action::Write)?;
+        let removed = self
+            .knowledge
+            .delete_library(uid)
+            .await?
+            .ok_or(ServiceError::NotFound("library"))?;
+        self.relational.delete_jobs_of_library(uid).await?;
+        self.release_items(&removed.items).await?;
+        Ok(removed)
+    }
+
+    /// Lets go of the files of removed items.
+    pub(crate) async fn release_items(&self, items: &[mnemosyne_domain::ItemUid]) -> ServiceResult<()> {
+        for item in items {
+            self.relational
+                .release_blobs(item.as_str(), self.blobs.as_ref())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn check_overrides(problems: &mut Problems, overrides: &ProfileOverrides) {
+    for (field, value) in [
+        ("target_chars", overrides.target_chars),
+        ("max_chars", overrides.max_chars),
+    ] {
+        if value.is_some_and(|value| !(64..=20_000).contains(&value)) {
+            problems.add(field, "Choose a number from 64 to 20000.");
+        }
+    }
+    if let (Some(target), Some(max)) = (overrides.target_chars, overrides.max_chars)
+        && max < target
+    {
+        problems.add("max_chars", "The largest size is smaller than the size aimed at.");
+    }
+    for (field, value) in [
+        ("embedding_instruction", &overrides.embedding_instruction),
+        ("rerank_instruction", &overrides.rerank_instruction),
+        ("llm_context", &overrides.llm_context),
+        ("vision_prompt", &overrides.vision_prompt),
+    ] {
+        problems.optional_text(field, value.as_deref(), 2_000);
+    }
+}

@@ -1,0 +1,288 @@
+//! From a file to a visible item, stage by stage.
+//!
+//! Every stage leaves its result where a later run finds it: digests in the job's checkpoints, chunks and vectors with
+//! the staged item in the graph. A killed worker's successor goes on where the last finished step ended; nothing is
+//! embedded twice, and nothing is visible before [`Stage::Publish`].
+
+mod run;
+mod text;
+
+pub(crate) use run::embed_chunks;
+pub use text::passage_text;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use chrono::TimeDelta;
+use mnemosyne_domain::ports::{JobUpdate, Lease, LeaseOutcome};
+use mnemosyne_domain::{Failure, FailureCode, Job, JobCounts, JobStatus, Stage, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Services;
+use crate::error::{ServiceError, ServiceResult};
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// The item is visible.
+    Completed,
+    /// A later request took its place; what it wrote is gone.
+    Superseded,
+    /// Somebody cancelled it; what it wrote is gone.
+    Cancelled,
+    /// It failed for good.
+    Failed(Failure),
+    /// It failed and is tried again later.
+    RetryLater(Failure),
+    /// The worker stops; the job waits untouched.
+    Released,
+    /// Another worker has the job; nothing was touched.
+    Lost,
+}
+
+/// Why a stage did not end.
+#[derive(Debug)]
+pub(crate) enum Interrupt {
+    /// The document or a server failed.
+    Failed(Failure),
+    /// A later revision is visible.
+    Superseded,
+}
+
+impl From<Failure> for Interrupt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<StoreError> for Interrupt {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(match error {
+            StoreError::Unavailable(text) | StoreError::Schema(text) => {
+                tracing::warn!(error = text, "a store is unavailable");
+                Failure::new(
+                    FailureCode::StorageUnavailable,
+                    "A store could not be reached or is full.",
+                )
+            }
+            StoreError::NotFound => {
+                Failure::new(FailureCode::LibraryGone, "The library was deleted meanwhile.")
+            }
+            other => {
+                tracing::error!(error = %other, "a store answered what it cannot");
+                Failure::new(FailureCode::Internal, "Something went wrong inside Mnemosyne.")
+            }
+        })
+    }
+}
+
+/// What a running job has to tell at its next heartbeat.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    state: Mutex<ProgressState>,
+}
+
+#[derive(Debug)]
+struct ProgressState {
+    stage: Stage,
+    stage_began: Instant,
+    progress: f32,
+    counts: JobCounts,
+    timings_ms: BTreeMap<String, u64>,
+}
+
+impl Progress {
+    fn new(job: &Job) -> Self {
+        Self {
+            state: Mutex::new(ProgressState {
+                stage: job.stage,
+                stage_began: Instant::now(),
+                progress: job.progress,
+                counts: job.counts,
+                timings_ms: job.timings_ms.clone(),
+            }),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut ProgressState) -> T) -> T {
+        // A panic while the lock was held leaves plain numbers behind, which are still good enough to show.
+        let mut state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut state)
+    }
+
+    pub(crate) fn enter(&self, stage: Stage, progress: f32) {
+        self.with(|state| {
+            state.settle();
+            state.stage = stage;
+            state.progress = progress;
+        });
+    }
+
+    pub(crate) fn advance(&self, progress: f32) {
+        self.with(|state| state.progress = progress);
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut JobCounts)) {
+        self.with(|state| change(&mut state.counts));
+    }
+
+    pub(crate) fn update(&self) -> JobUpdate {
+        self.with(|state| {
+            state.settle();
+            JobUpdate {
+                stage: Some(state.stage),
+                progress: Some(state.progress),
+                counts: Some(state.counts),
+                timings_ms: Some(state.timings_ms.clone()),
+                checkpoints: BTreeMap::new(),
+            }
+        })
+    }
+}
+
+impl ProgressState {
+    /// Books the time since the last look onto the current stage.
+    fn settle(&mut self) {
+        let spent = self.stage_began.elapsed();
+        let whole = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
+        if self.stage != Stage::Queued {
+            *self.timings_ms.entry(self.stage.as_str().to_owned()).or_default() += whole;
+        }
+        // What was below a millisecond stays on the clock.
+        self.stage_began += std::time::Duration::from_millis(whole);
+    }
+}
+
+impl Services {
+    /// Runs a leased job to its end, or until `stop` says that this worker is to end. Whatever happens, the job's row
+    /// says what became of it.
+    pub async fn run_job(&self, lease: Lease, stop: &CancellationToken) -> ServiceResult<JobEnd> {
+        let job = &lease.job;
+        let progress = Progress::new(job);
+        let interrupted = tokio::select! {
+            result = self.run_stages(&lease, &progress) => match result {
+                Ok(()) => None,
+                Err(interrupt) => Some(interrupt),
+            },
+            outcome = self.keep_lease(&lease, &progress) => return self.leave(job, outcome?).await,
+            () = stop.cancelled() => {
+                self.relational.release(&job.id, &lease.token, self.clock.now()).await?;
+                return Ok(JobEnd::Released);
+            }
+        };
+        let now = self.clock.now();
+        match interrupted {
+            None => {
+                progress.enter(Stage::Complete, 1.0);
+                let told = self.tell(&lease, progress.update()).await?;
+                if told != LeaseOutcome::Held && told != LeaseOutcome::Cancelled {
+                    return Ok(JobEnd::Lost);
+                }
+                // A job that was cancelled after its item became visible is completed: what is visible stays.
+                self.relational
+                    .finish(&job.id, &lease.token, JobStatus::Completed, now)
+                    .await?;
+                Ok(JobEnd::Completed)
+            }
+            Some(Interrupt::Superseded) => {
+                self.relational
+                    .finish(&job.id, &lease.token, JobStatus::Superseded, now)
+                    .await?;
+                self.discard(job).await?;
+                Ok(JobEnd::Superseded)
+            }
+            Some(Interrupt::Failed(failure)) => {
+                self.tell(&lease, progress.update()).await?;
+                self.end_attempt(&lease, failure).await
+            }
+        }
+    }
+
+    async fn end_attempt(&self, lease: &Lease, failure: Failure) -> ServiceResult<JobEnd> {
+        let job = &lease.job;
+        let now = self.clock.now();
+        let again = failure.code.is_transient() && job.attempts < self.settings.ingest.max_attempts;
+        let retry_at = again.then(|| now + back_off(job.attempts));
+        match self
+            .relational
+            .fail(&job.id, &lease.token, &failure, retry_at, now)
+            .await?
+        {
+            LeaseOutcome::Held => {}
+            other => return self.leave(job, other).await,
+        }
+        tracing::warn!(job = %job.id, file = job.request.filename, code = %failure.code, again, "ingest failed");
+        if failure.code == FailureCode::LibraryGone {
+            self.discard(job).await?;
+        }
+        Ok(if again {
+            JobEnd::RetryLater(failure)
+        } else {
+            JobEnd::Failed(failure)
+        })
+    }
+
+    /// Beats until the job is not ours any more.
+    async fn keep_lease(&self, lease: &Lease, progress: &Progress) -> ServiceResult<LeaseOutcome> {
+        let mut beat = tokio::time::interval(self.settings.ingest.heartbeat);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            match self.tell(lease, progress.update()).await {
+                Ok(LeaseOutcome::Held) => {}
+                Ok(other) => return Ok(other),
+                // The store may be back before the lease runs out; if it is not, another worker takes over.
+                Err(error) => tracing::warn!(job = %lease.job.id, %error, "a heartbeat failed"),
+            }
+        }
+    }
+
+    pub(crate) async fn tell(&self, lease: &Lease, update: JobUpdate) -> ServiceResult<LeaseOutcome> {
+        let ttl = self.settings.ingest.lease;
+        Ok(self
+            .relational
+            .heartbeat(&lease.job.id, &lease.token, update, ttl, self.clock.now())
+            .await?)
+    }
+
+    async fn leave(&self, job: &Job, outcome: LeaseOutcome) -> ServiceResult<JobEnd> {
+        match outcome {
+            LeaseOutcome::Cancelled => {
+                self.discard(job).await?;
+                Ok(JobEnd::Cancelled)
+            }
+            LeaseOutcome::Superseded => {
+                self.discard(job).await?;
+                Ok(JobEnd::Superseded)
+            }
+            LeaseOutcome::Lost => {
+                // The library may have been deleted together with its jobs: then nobody else cleans up.
+                if self.relational.job(&job.id).await?.is_none() {
+                    self.discard(job).await?;
+                }
+                Ok(JobEnd::Lost)
+            }
+            LeaseOutcome::Held => Err(ServiceError::Internal("a lease ended while it was held".into())),
+        }
+    }
+}
+
+/// The pause before the next attempt: 5 s, doubled with each attempt, at most five minutes.
+fn back_off(attempts: u32) -> TimeDelta {
+    TimeDelta::seconds((5_i64 << attempts.saturating_sub(1).min(6)).min(300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_grow_apart_and_stay_bounded() {
+        let pauses: Vec<i64> = (1..9).map(|attempt| back_off(attempt).num_seconds()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300]);
+    }
+}
