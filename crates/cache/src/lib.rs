@@ -1,1 +1,3 @@
-//! cache
+//! What may be forgotten.
+
+pub mod memory;

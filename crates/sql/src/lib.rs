@@ -1,1 +1,3 @@
-//! sql
+//! Everything relational: users, sessions, tokens, keys, jobs, claims on blobs, settings.
+
+pub mod sqlite;

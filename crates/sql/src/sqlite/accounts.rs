@@ -1,0 +1,145 @@
+//! Users and sessions: Django's tables.
+
+use chrono::{DateTime, Utc};
+use mnemosyne_domain::ports::Accounts;
+use mnemosyne_domain::{NewUser, SessionRecord, StoreResult, User, UserId};
+
+use super::SqliteDatabase;
+use super::errors::{conflict, store_error};
+use super::time::{from_django, to_django};
+
+#[derive(sqlx::FromRow)]
+struct UserRow {
+    id: i64,
+    password: String,
+    last_login: Option<String>,
+    is_superuser: bool,
+    username: String,
+    last_name: String,
+    email: String,
+    is_staff: bool,
+    is_active: bool,
+    date_joined: String,
+    first_name: String,
+}
+
+impl UserRow {
+    fn read(self) -> StoreResult<User> {
+        Ok(User {
+            id: UserId(self.id),
+            username: self.username,
+            password: self.password,
+            email: self.email,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            is_superuser: self.is_superuser,
+            is_staff: self.is_staff,
+            is_active: self.is_active,
+            date_joined: from_django(&self.date_joined)?,
+            last_login: self.last_login.as_deref().map(from_django).transpose()?,
+        })
+    }
+}
+
+const INSERT_USER: &str = "INSERT INTO auth_user \
+    (password, last_login, is_superuser, username, last_name, email, is_staff, is_active, date_joined, first_name) \
+    VALUES (?1, NULL, ?2, ?3, '', ?4, ?5, 1, ?6, '') RETURNING *";
+const USER_BY_NAME: &str = "SELECT * FROM auth_user WHERE username = ?1";
+const USER_BY_ID: &str = "SELECT * FROM auth_user WHERE id = ?1";
+const USERS: &str = "SELECT * FROM auth_user ORDER BY username";
+const SAVE_SESSION: &str = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES (?1, ?2, ?3) \
+    ON CONFLICT (session_key) DO UPDATE SET session_data = excluded.session_data, expire_date = excluded.expire_date";
+const SESSION: &str =
+    "SELECT session_key, session_data, expire_date FROM django_session WHERE session_key = ?1 AND expire_date > ?2";
+
+#[async_trait::async_trait]
+impl Accounts for SqliteDatabase {
+    async fn create_user(&self, user: NewUser, now: DateTime<Utc>) -> StoreResult<User> {
+        sqlx::query_as::<_, UserRow>(INSERT_USER)
+            .bind(user.password)
+            .bind(user.is_superuser)
+            .bind(user.username)
+            .bind(user.email)
+            .bind(user.is_staff)
+            .bind(to_django(now))
+            .fetch_one(&self.write)
+            .await
+            .map_err(conflict("username"))?
+            .read()
+    }
+
+    async fn user_by_name(&self, username: &str) -> StoreResult<Option<User>> {
+        let row = sqlx::query_as::<_, UserRow>(USER_BY_NAME).bind(username).fetch_optional(&self.read).await;
+        row.map_err(store_error)?.map(UserRow::read).transpose()
+    }
+
+    async fn user(&self, id: UserId) -> StoreResult<Option<User>> {
+        let row = sqlx::query_as::<_, UserRow>(USER_BY_ID).bind(id.0).fetch_optional(&self.read).await;
+        row.map_err(store_error)?.map(UserRow::read).transpose()
+    }
+
+    async fn users(&self) -> StoreResult<Vec<User>> {
+        let rows = sqlx::query_as::<_, UserRow>(USERS).fetch_all(&self.read).await.map_err(store_error)?;
+        rows.into_iter().map(UserRow::read).collect()
+    }
+
+    async fn set_password(&self, id: UserId, encoded: &str) -> StoreResult<()> {
+        sqlx::query("UPDATE auth_user SET password = ?2 WHERE id = ?1")
+            .bind(id.0)
+            .bind(encoded)
+            .execute(&self.write)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    async fn set_last_login(&self, id: UserId, at: DateTime<Utc>) -> StoreResult<()> {
+        sqlx::query("UPDATE auth_user SET last_login = ?2 WHERE id = ?1")
+            .bind(id.0)
+            .bind(to_django(at))
+            .execute(&self.write)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    async fn save_session(&self, session: &SessionRecord) -> StoreResult<()> {
+        sqlx::query(SAVE_SESSION)
+            .bind(&session.key)
+            .bind(&session.data)
+            .bind(to_django(session.expires_at))
+            .execute(&self.write)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    async fn session(&self, key: &str, now: DateTime<Utc>) -> StoreResult<Option<SessionRecord>> {
+        let row = sqlx::query_as::<_, (String, String, String)>(SESSION)
+            .bind(key)
+            .bind(to_django(now))
+            .fetch_optional(&self.read)
+            .await
+            .map_err(store_error)?;
+        let Some((key, data, expires_at)) = row else { return Ok(None) };
+        Ok(Some(SessionRecord { key, data, expires_at: from_django(&expires_at)? }))
+    }
+
+    async fn delete_session(&self, key: &str) -> StoreResult<()> {
+        sqlx::query("DELETE FROM django_session WHERE session_key = ?1")
+            .bind(key)
+            .execute(&self.write)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    async fn delete_expired_sessions(&self, now: DateTime<Utc>) -> StoreResult<u64> {
+        sqlx::query("DELETE FROM django_session WHERE expire_date <= ?1")
+            .bind(to_django(now))
+            .execute(&self.write)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(store_error)
+    }
+}

@@ -1,0 +1,115 @@
+//! Keys of per-turn tokens, and the turns that were seen.
+
+use chrono::{DateTime, Utc};
+use mnemosyne_domain::ports::SigningKeys;
+use mnemosyne_domain::{SigningKey, StoreResult};
+
+use super::SqliteDatabase;
+use super::errors::{conflict, store_error};
+use super::time::{from_micros, micros};
+
+#[derive(sqlx::FromRow)]
+struct KeyRow {
+    kid: String,
+    sealed_secret: String,
+    created_at: i64,
+    retired_at: Option<i64>,
+}
+
+impl KeyRow {
+    fn read(self) -> StoreResult<SigningKey> {
+        Ok(SigningKey {
+            kid: self.kid,
+            sealed_secret: self.sealed_secret,
+            created_at: from_micros(self.created_at)?,
+            retired_at: self.retired_at.map(from_micros).transpose()?,
+        })
+    }
+}
+
+const RETIRE_OTHERS: &str =
+    "UPDATE mnemosyne_signing_key SET retired_at = ?2 WHERE kid <> ?1 AND retired_at IS NULL";
+
+#[async_trait::async_trait]
+impl SigningKeys for SqliteDatabase {
+    async fn signing_key(&self, kid: &str) -> StoreResult<Option<SigningKey>> {
+        let row = sqlx::query_as::<_, KeyRow>("SELECT * FROM mnemosyne_signing_key WHERE kid = ?1")
+            .bind(kid)
+            .fetch_optional(&self.read)
+            .await;
+        row.map_err(store_error)?.map(KeyRow::read).transpose()
+    }
+
+    async fn signing_keys(&self) -> StoreResult<Vec<SigningKey>> {
+        let rows = sqlx::query_as::<_, KeyRow>("SELECT * FROM mnemosyne_signing_key ORDER BY created_at DESC, kid")
+            .fetch_all(&self.read)
+            .await;
+        rows.map_err(store_error)?.into_iter().map(KeyRow::read).collect()
+    }
+
+    async fn create_signing_key(&self, key: SigningKey, retire_others: bool) -> StoreResult<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query("INSERT INTO mnemosyne_signing_key (kid, sealed_secret, created_at) VALUES (?1, ?2, ?3)")
+            .bind(&key.kid)
+            .bind(&key.sealed_secret)
+            .bind(micros(key.created_at))
+            .execute(&mut *tx)
+            .await
+            .map_err(conflict("kid"))?;
+        if retire_others {
+            sqlx::query(RETIRE_OTHERS)
+                .bind(&key.kid)
+                .bind(micros(key.created_at))
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+        }
+        tx.commit().await.map_err(store_error)
+    }
+
+    async fn retire_other_signing_keys(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<u64> {
+        sqlx::query(RETIRE_OTHERS)
+            .bind(kid)
+            .bind(micros(now))
+            .execute(&self.write)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(store_error)
+    }
+
+    async fn remember_turn(
+        &self,
+        kid: &str,
+        jti: &str,
+        content_digest: &str,
+        expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<bool> {
+        const KNOWN: &str =
+            "SELECT content_digest FROM mnemosyne_turn WHERE kid = ?1 AND jti = ?2 AND expires_at > ?3";
+        let find = || sqlx::query_scalar::<_, String>(KNOWN).bind(kid).bind(jti).bind(micros(now));
+        // All calls of a turn but its first find it here, without writing.
+        if let Some(known) = find().fetch_optional(&self.read).await.map_err(store_error)? {
+            return Ok(known == content_digest);
+        }
+        let mut tx = self.begin().await?;
+        sqlx::query("DELETE FROM mnemosyne_turn WHERE expires_at <= ?1")
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        if let Some(known) = find().fetch_optional(&mut *tx).await.map_err(store_error)? {
+            return Ok(known == content_digest);
+        }
+        sqlx::query("INSERT INTO mnemosyne_turn (kid, jti, content_digest, expires_at) VALUES (?1, ?2, ?3, ?4)")
+            .bind(kid)
+            .bind(jti)
+            .bind(content_digest)
+            .bind(micros(expires_at))
+            .execute(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        tx.commit().await.map_err(store_error)?;
+        Ok(true)
+    }
+}

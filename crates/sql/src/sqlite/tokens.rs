@@ -1,0 +1,120 @@
+//! MCP tokens.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use mnemosyne_domain::ports::Tokens;
+use mnemosyne_domain::{LibraryUid, McpToken, NewMcpToken, StoreError, StoreResult, Tool, UserId};
+
+use super::SqliteDatabase;
+use super::errors::{conflict, store_error};
+use super::time::{from_micros, micros};
+
+#[derive(sqlx::FromRow)]
+struct TokenRow {
+    id: i64,
+    user_id: i64,
+    name: String,
+    prefix: String,
+    digest: String,
+    tools: Option<String>,
+    libraries: Option<String>,
+    created_at: i64,
+    expires_at: Option<i64>,
+    last_used_at: Option<i64>,
+    revoked_at: Option<i64>,
+}
+
+impl TokenRow {
+    fn read(self) -> StoreResult<McpToken> {
+        let tools = names(self.tools)?
+            .map(|names| names.iter().map(|name| Tool::parse(name).ok_or_else(|| corrupt(name))).collect())
+            .transpose()?;
+        let libraries =
+            names(self.libraries)?.map(|names| names.into_iter().map(LibraryUid::from_store).collect());
+        Ok(McpToken {
+            id: self.id,
+            name: self.name,
+            prefix: self.prefix,
+            digest: self.digest,
+            user_id: UserId(self.user_id),
+            tools,
+            libraries,
+            created_at: from_micros(self.created_at)?,
+            expires_at: self.expires_at.map(from_micros).transpose()?,
+            last_used_at: self.last_used_at.map(from_micros).transpose()?,
+            revoked_at: self.revoked_at.map(from_micros).transpose()?,
+        })
+    }
+}
+
+fn corrupt(name: &str) -> StoreError {
+    StoreError::Corrupt(format!("{name:?} is no tool"))
+}
+
+fn names(list: Option<String>) -> StoreResult<Option<Vec<String>>> {
+    list.map(|text| serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()))).transpose()
+}
+
+fn list<'a>(names: Option<impl Iterator<Item = &'a str>>) -> Option<String> {
+    names.map(|names| serde_json::Value::from_iter(names).to_string())
+}
+
+const INSERT: &str = "INSERT INTO mnemosyne_mcp_token \
+    (user_id, name, prefix, digest, tools, libraries, created_at, expires_at) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING *";
+const BY_DIGEST: &str = "SELECT * FROM mnemosyne_mcp_token WHERE digest = ?1";
+const LIST: &str = "SELECT * FROM mnemosyne_mcp_token WHERE (?1 IS NULL OR user_id = ?1) ORDER BY id DESC";
+const REVOKE: &str = "UPDATE mnemosyne_mcp_token SET revoked_at = ?3 \
+    WHERE id = ?1 AND (?2 IS NULL OR user_id = ?2) AND revoked_at IS NULL";
+
+#[async_trait::async_trait]
+impl Tokens for SqliteDatabase {
+    async fn create_token(&self, token: NewMcpToken, now: DateTime<Utc>) -> StoreResult<McpToken> {
+        let tools: Option<&BTreeSet<Tool>> = token.tools.as_ref();
+        sqlx::query_as::<_, TokenRow>(INSERT)
+            .bind(token.user_id.0)
+            .bind(&token.name)
+            .bind(&token.prefix)
+            .bind(&token.digest)
+            .bind(list(tools.map(|tools| tools.iter().map(|tool| tool.as_str()))))
+            .bind(list(token.libraries.as_ref().map(|uids| uids.iter().map(LibraryUid::as_str))))
+            .bind(micros(now))
+            .bind(token.expires_at.map(micros))
+            .fetch_one(&self.write)
+            .await
+            .map_err(conflict("name"))?
+            .read()
+    }
+
+    async fn token_by_digest(&self, digest: &str) -> StoreResult<Option<McpToken>> {
+        let row = sqlx::query_as::<_, TokenRow>(BY_DIGEST).bind(digest).fetch_optional(&self.read).await;
+        row.map_err(store_error)?.map(TokenRow::read).transpose()
+    }
+
+    async fn tokens(&self, owner: Option<UserId>) -> StoreResult<Vec<McpToken>> {
+        let rows = sqlx::query_as::<_, TokenRow>(LIST).bind(owner.map(|id| id.0)).fetch_all(&self.read).await;
+        rows.map_err(store_error)?.into_iter().map(TokenRow::read).collect()
+    }
+
+    async fn revoke_token(&self, id: i64, owner: Option<UserId>, now: DateTime<Utc>) -> StoreResult<bool> {
+        sqlx::query(REVOKE)
+            .bind(id)
+            .bind(owner.map(|id| id.0))
+            .bind(micros(now))
+            .execute(&self.write)
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(store_error)
+    }
+
+    async fn touch_token(&self, id: i64, at: DateTime<Utc>) -> StoreResult<()> {
+        sqlx::query("UPDATE mnemosyne_mcp_token SET last_used_at = ?2 WHERE id = ?1")
+            .bind(id)
+            .bind(micros(at))
+            .execute(&self.write)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+}
