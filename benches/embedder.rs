@@ -22,7 +22,7 @@ async fn main() {
     };
     let count = argument("texts", 64);
     let began = Instant::now();
-    let embedder = LocalEmbedder::open(&PathBuf::from(folder)).unwrap();
+    let embedder = LocalEmbedder::open(&PathBuf::from(folder), "bench").unwrap();
     let text: String = SENTENCE.repeat(5).chars().take(830).collect();
     let one = [EmbedText { text: &text, instruction: None }];
     embedder.embed(&one, EmbeddingPurpose::Passage).await.unwrap();

@@ -37,7 +37,6 @@ async fn main() {
     let seconds = began.elapsed().as_secs_f64();
     println!("{chunks} chunks of {dimension} dimensions in {LIBRARIES} libraries");
     println!("{:<44} {:>12.0} chunks/s", "writing, an item of ten chunks at a time", chunks as f64 / seconds);
-    store.close().await;
     drop(store);
 
     let began = Instant::now();
@@ -86,7 +85,6 @@ async fn main() {
         Runs::new(words).print("  full-text leg");
         Runs::new(graph).print("  graph leg");
     }
-    store.close().await;
 }
 
 async fn timed<T>(work: impl Future<Output = T>) -> (T, std::time::Duration) {

@@ -36,10 +36,17 @@ CREATE TABLE mnemosyne_job (
 -- One live job for one request, whichever process takes it.
 CREATE UNIQUE INDEX mnemosyne_job_request ON mnemosyne_job (library_uid, source_ref, content_hash)
     WHERE status NOT IN ('superseded', 'cancelled');
-CREATE INDEX mnemosyne_job_open ON mnemosyne_job (sequence) WHERE status IN ('pending', 'processing');
+-- What a worker looks for: the oldest that waits (all it needs stands in the index, for many may wait for a later moment),
+-- and those whose lease ran out (never more rows than there are workers).
+CREATE INDEX mnemosyne_job_waiting ON mnemosyne_job (sequence, due_at, queue) WHERE status = 'pending';
+CREATE INDEX mnemosyne_job_leased ON mnemosyne_job (lease_until) WHERE status = 'processing';
+-- Lists, newest first, and their lengths.
 CREATE INDEX mnemosyne_job_status ON mnemosyne_job (status, sequence);
 CREATE INDEX mnemosyne_job_library ON mnemosyne_job (library_uid, sequence);
-CREATE INDEX mnemosyne_job_finished ON mnemosyne_job (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX mnemosyne_job_library_status ON mnemosyne_job (library_uid, status, sequence);
+CREATE INDEX mnemosyne_job_failure ON mnemosyne_job (error_code, sequence) WHERE status = 'failed';
+-- Throughput. A job that was completed keeps its stage when a later one takes its place.
+CREATE INDEX mnemosyne_job_completed ON mnemosyne_job (finished_at) WHERE stage = 'complete';
 
 CREATE TABLE mnemosyne_job_checkpoint (
     job_id TEXT NOT NULL REFERENCES mnemosyne_job (id) ON DELETE CASCADE,

@@ -1,1 +1,41 @@
-//! config
+//! The settings of Mnemosyne: one table of what can be set, and a [`Config`] read from an injected [`Environment`].
+//!
+//! Reading is all or nothing: [`Config::read`] answers a whole configuration, or every problem at once. Nothing here
+//! connects to anything. The names, defaults and meanings are those of the deployment document (one file per section);
+//! names that begin with `MNEMOSYNE_` are our own.
+
+mod config;
+mod core;
+mod describe;
+mod embedding;
+mod environment;
+mod error;
+mod files;
+mod http;
+mod logging;
+mod markdown;
+mod mcp;
+mod network;
+mod reader;
+mod search;
+mod secret;
+mod servers;
+mod settings;
+mod unknown;
+mod worker;
+
+pub use config::Config;
+pub use describe::{DescribedSetting, Source};
+pub use embedding::{EmbeddingDialect, EmbeddingLimits, EmbeddingSection};
+pub use environment::{Environment, MapEnvironment, ProcessEnvironment};
+pub use error::{ConfigErrors, Problem};
+pub use files::FilesSection;
+pub use http::{HttpSection, IpNetwork};
+pub use logging::{LogFormat, LogLevel, LoggingSection};
+pub use markdown::settings_markdown;
+pub use mcp::McpSection;
+pub use network::NetworkSection;
+pub use search::{RerankerLimits, SearchSection};
+pub use secret::Secret;
+pub use settings::{Availability, Roles, SETTINGS, Setting, setting};
+pub use worker::WorkerSection;

@@ -18,7 +18,7 @@ pub fn new_secret() -> String {
 /// matches nothing.
 pub fn mask(secret: &str) -> String {
     let mask = new_secret();
-    let secret = indexes(secret).unwrap_or_else(|| indexes_of_random());
+    let secret = indexes(secret).unwrap_or_else(indexes_of_random);
     let cipher: String = secret
         .iter()
         .zip(mask.bytes().filter_map(index))

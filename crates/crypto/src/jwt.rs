@@ -272,6 +272,7 @@ fn libraries(claims: &Map<String, Value>) -> Result<Vec<String>, JwtError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -1,8 +1,17 @@
 //! Bytes in, structured document and chunks out. Pure: no I/O, no clock, no network.
 
+mod archive;
+pub mod chunk;
+pub mod concepts;
+pub mod detect;
 mod document;
+pub mod parse;
 
+pub use chunk::chunk;
+pub use concepts::extract_concepts;
+pub use detect::detect;
 pub use document::{Block, BlockKind, ChunkDraft, Coverage, Document, FileHint, Format};
+pub use parse::parse;
 
 use std::path::Path;
 

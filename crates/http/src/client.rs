@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chrono::Utc;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::error::HttpError;
@@ -71,7 +73,12 @@ impl Outbound {
     }
 
     /// Gets a body of at most `max_bytes`. Any status but 2xx is an error.
-    pub async fn get_bounded(&self, url: &str, headers: &Headers, max_bytes: usize) -> Result<Bytes, HttpError> {
+    pub async fn get_bounded(
+        &self,
+        url: &str,
+        headers: &Headers,
+        max_bytes: usize,
+    ) -> Result<Bytes, HttpError> {
         let call = Call {
             url: parse_url(url)?,
             headers,
@@ -100,7 +107,12 @@ impl Outbound {
 
     /// Gets a body piece by piece, from byte `offset` on where the server can do that; [`StreamedBody::start`] says
     /// whether it did. The time-out bounds the wait for the answer and for each piece, not the whole.
-    pub async fn get_stream(&self, url: &str, headers: &Headers, offset: u64) -> Result<StreamedBody, HttpError> {
+    pub async fn get_stream(
+        &self,
+        url: &str,
+        headers: &Headers,
+        offset: u64,
+    ) -> Result<StreamedBody, HttpError> {
         let url = parse_url(url)?;
         let host = shown_host(&url);
         let call = Call {
@@ -166,7 +178,10 @@ impl Outbound {
             if !redirect::is_redirect(status) {
                 return Err(status_error(&host, response, call.headers).await);
             }
-            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let location = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok());
             let hop = redirect::next_hop(&url, status, location, payload)
                 .map_err(|reason| HttpError::Redirect { host, reason })?;
             own_headers = own_headers && hop.same_origin;
@@ -192,10 +207,15 @@ impl Outbound {
         if let Some(start) = call.range_start {
             request = request.header(RANGE, format!("bytes={start}-"));
             // Positions count in the file itself, not in a compressed form of it.
-            headers.insert(ACCEPT_ENCODING, reqwest::header::HeaderValue::from_static("identity"));
+            headers.insert(
+                ACCEPT_ENCODING,
+                reqwest::header::HeaderValue::from_static("identity"),
+            );
         }
         if let Some(json) = &call.json {
-            request = request.header(CONTENT_TYPE, "application/json").body(json.clone());
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(json.clone());
         }
         request.headers(headers)
     }
@@ -276,7 +296,10 @@ async fn read_bounded(host: &str, mut response: Response, max_bytes: usize) -> R
         host: host.to_owned(),
         limit: max_bytes,
     };
-    if response.content_length().is_some_and(|length| length > max_bytes as u64) {
+    if response
+        .content_length()
+        .is_some_and(|length| length > max_bytes as u64)
+    {
         return Err(too_large());
     }
     let mut body = BytesMut::new();

@@ -73,7 +73,10 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub(crate) fn new(allowed_private_hosts: &[String]) -> Self {
-        let allowed = allowed_private_hosts.iter().map(|host| normal_host(host)).collect();
+        let allowed = allowed_private_hosts
+            .iter()
+            .map(|host| normal_host(host))
+            .collect();
         Self {
             allowed_private_hosts: Arc::new(allowed),
         }
@@ -324,7 +327,10 @@ mod tests {
             accepted_addresses("a.example", mixed.clone(), false).expect("one is public"),
             vec![address("1.1.1.1:0")]
         );
-        assert_eq!(accepted_addresses("a.example", mixed.clone(), true).expect("allowed"), mixed);
+        assert_eq!(
+            accepted_addresses("a.example", mixed.clone(), true).expect("allowed"),
+            mixed
+        );
         let refused = accepted_addresses("a.example", vec![address("[fd00::1]:0")], false);
         assert_eq!(refused.expect_err("private").address, address("[fd00::1]:0").ip());
     }

@@ -49,7 +49,9 @@ impl Headers {
         self.secrets
             .iter()
             .filter(|secret| !secret.is_empty())
-            .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "[redacted]"))
+            .fold(text.to_owned(), |text, secret| {
+                text.replace(secret.as_str(), "[redacted]")
+            })
     }
 }
 
@@ -57,8 +59,11 @@ fn parse(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), HttpError
     let setup = |reason: String| HttpError::Setup { reason };
     let parsed_name = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| setup(format!("{name:?} is not the name of a header")))?;
-    let parsed_value = HeaderValue::from_str(value)
-        .map_err(|_| setup(format!("the value for the header {name} has characters that cannot stand there")))?;
+    let parsed_value = HeaderValue::from_str(value).map_err(|_| {
+        setup(format!(
+            "the value for the header {name} has characters that cannot stand there"
+        ))
+    })?;
     Ok((parsed_name, parsed_value))
 }
 
@@ -76,7 +81,10 @@ mod tests {
     fn a_secret_is_neither_shown_nor_repeated() {
         let headers = Headers::new().bearer("sk-very-secret").expect("plain text");
         assert!(!format!("{headers:?}").contains("secret"));
-        assert_eq!(headers.redact("wrong key sk-very-secret!"), "wrong key [redacted]!");
+        assert_eq!(
+            headers.redact("wrong key sk-very-secret!"),
+            "wrong key [redacted]!"
+        );
         let refused = Headers::new().bearer("sk-line\nbreak").expect_err("a line break");
         assert!(!refused.to_string().contains("sk-line"));
     }

@@ -34,13 +34,18 @@ pub(crate) fn next_hop(
     payload: Payload,
 ) -> Result<Hop, String> {
     let location = location.ok_or("it names no new address")?;
-    let url = from.join(location).map_err(|error| format!("the new address is unusable: {error}"))?;
+    let url = from
+        .join(location)
+        .map_err(|error| format!("the new address is unusable: {error}"))?;
     if from.scheme() == "https" && url.scheme() != "https" {
         return Err("the new address would leave TLS".into());
     }
     if payload == Payload::Content {
         if !matches!(status.as_u16(), 307 | 308) {
-            return Err(format!("status {} would turn the call into another one", status.as_u16()));
+            return Err(format!(
+                "status {} would turn the call into another one",
+                status.as_u16()
+            ));
         }
         if url.host_str() != from.host_str() {
             return Err("the new address is on another host; set the address to the final one".into());
@@ -84,7 +89,15 @@ mod tests {
     fn others_are_not() {
         assert!(hop("https://a.example/x", 302, "http://a.example/x", Payload::Empty).is_err());
         assert!(hop("https://a.example/x", 302, "/y", Payload::Content).is_err());
-        assert!(hop("https://a.example/x", 307, "https://b.example/x", Payload::Content).is_err());
+        assert!(
+            hop(
+                "https://a.example/x",
+                307,
+                "https://b.example/x",
+                Payload::Content
+            )
+            .is_err()
+        );
         let from = Url::parse("https://a.example/").expect("a URL");
         assert!(next_hop(&from, StatusCode::FOUND, None, Payload::Empty).is_err());
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use anyhow::{Context as _, bail};
 use mnemosyne_blobs::files::FileBlobs;
 use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_cache::memory::MemoryCache;
-use mnemosyne_config::Config;
+use mnemosyne_config::{Config, EmbeddingDialect};
 use mnemosyne_domain::ports::SystemClock;
 use mnemosyne_graph::embedded::EmbeddedStore;
-use mnemosyne_http::Outbound;
-use mnemosyne_inference::Registry;
+use mnemosyne_http::{Outbound, OutboundSettings};
+use mnemosyne_inference::{Dialect, OpenAiSettings, Registry, RegistrySettings};
 use mnemosyne_queue::in_process::InProcessQueue;
 use mnemosyne_sandbox::{Sandbox, SandboxSettings};
 use mnemosyne_services::{
@@ -78,19 +78,43 @@ pub(crate) fn sandbox(config: &Config) -> anyhow::Result<Sandbox> {
         argument: crate::PARSE_CHILD.to_owned(),
         children: config.worker.concurrency.max(1),
         memory_bytes: config.files.parser_memory_bytes,
-        wall: config.files.parser_time,
-        cpu: config.files.parser_time,
+        wall: Duration::from_secs(config.files.parser_seconds),
+        cpu: Duration::from_secs(config.files.parser_seconds),
         ..SandboxSettings::default()
     }))
 }
 
-fn registry(_config: &Config) -> anyhow::Result<Registry> {
-    todo!()
+fn registry(config: &Config) -> anyhow::Result<Registry> {
+    let environment = config.embedding.as_ref().map(|embedding| OpenAiSettings {
+        api_key: embedding.api_key.as_ref().map(|key| key.expose().to_owned()),
+        dialect: match embedding.dialect {
+            EmbeddingDialect::OpenAi => Dialect::OpenAi,
+            EmbeddingDialect::Synesis => Dialect::Synesis,
+        },
+        batch_size: config.embedding_limits.batch_size,
+        timeout: config.embedding_limits.timeout,
+        ..OpenAiSettings::new(&embedding.base_url, &embedding.model, embedding.dimension)
+    });
+    let settings = RegistrySettings { environment, models_folder: models_folder(config) };
+    Registry::new(settings, &outbound(config)?).context("the embedding server cannot be used")
 }
 
-/// Client for the model hub.
-pub(crate) fn hub_client(_config: &Config) -> anyhow::Result<Outbound> {
-    todo!()
+/// Where fetched models are.
+pub(crate) fn models_folder(config: &Config) -> PathBuf {
+    config.data.join("models")
+}
+
+/// The client of all outgoing calls. Hosts that the operator named in a setting may have a private address.
+pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
+    let mut settings = OutboundSettings {
+        allowed_private_hosts: config.network.allowed_private_hosts.clone(),
+        ..OutboundSettings::default()
+    };
+    settings.allow_host_of(&config.network.hf_endpoint);
+    if let Some(embedding) = &config.embedding {
+        settings.allow_host_of(&embedding.base_url);
+    }
+    Outbound::new(settings).context("the client of outgoing calls cannot be made")
 }
 
 fn settings(config: &Config) -> ServiceSettings {
@@ -118,7 +142,7 @@ fn settings(config: &Config) -> ServiceSettings {
     }
 }
 
-fn private_folder(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn private_folder(folder: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -6,10 +6,10 @@ use tracing_subscriber::EnvFilter;
 /// Begins to log. A server logs as `LOGGING_LEVEL` says; a command only what the user must know, because its own output
 /// says the rest.
 pub(crate) fn start(config: &Config, is_server: bool) {
-    let level = if is_server { config.logging.level.as_str() } else { "ERROR" };
+    let level = if is_server { config.logging.level.directive() } else { "error" };
     let filter = EnvFilter::new(format!(
         "{},sqlx=warn,tantivy=warn,hyper=warn,reqwest=warn,rmcp=warn,docling=warn",
-        level.to_ascii_lowercase()
+        level
     ));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = match config.logging.format {

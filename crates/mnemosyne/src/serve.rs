@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mnemosyne_config::Config;
 use mnemosyne_domain::{Principal, Queue};
+use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_mcp::McpSettings;
 use mnemosyne_services::tokens::TokenRequest;
 use mnemosyne_worker::WorkerSettings;
@@ -21,6 +22,8 @@ use crate::context::{self, Context};
 
 /// How often a worker looks for jobs that nobody told it of.
 const POLL: Duration = Duration::from_secs(2);
+/// How often the indexes in memory are brought up to date without a search.
+const WARM: Duration = Duration::from_secs(3);
 /// How long open requests may take after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -76,12 +79,9 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
         worker.await;
         Ok(())
     });
-    // The first search of a large installation should not pay for loading what all searches need.
-    let knowledge = Arc::clone(&context.knowledge);
+    let (knowledge, warm_stop) = (Arc::clone(&context.knowledge), stop.clone());
     roles.spawn(async move {
-        if let Err(error) = knowledge.warm().await {
-            tracing::warn!(%error, "the indexes could not be loaded ahead of the first search");
-        }
+        keep_warm(&knowledge, &warm_stop).await;
         Ok(())
     });
 
@@ -92,9 +92,23 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
     if drained.is_err() {
         tracing::warn!("some requests did not end in time and were cut off");
     }
-    context.knowledge.close().await;
     println!("Stopped.");
     Ok(if reason == FAILED { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Keeps the indexes in memory up to date, so that a search does not pay for what came in since the last one.
+async fn keep_warm(knowledge: &EmbeddedStore, stop: &CancellationToken) {
+    let mut tick = tokio::time::interval(WARM);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = knowledge.warm().await {
+            tracing::warn!(%error, "the indexes could not be brought up to date ahead of the next search");
+        }
+    }
 }
 
 const FAILED: &str = "a role ended by itself";
@@ -104,23 +118,16 @@ async fn until_told(roles: &mut tokio::task::JoinSet<std::io::Result<()>>) -> &'
     else {
         return FAILED;
     };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return "SIGTERM",
-            _ = interrupt.recv() => return "SIGINT",
-            ended = roles.join_next() => match ended {
-                // Warming up is over.
-                Some(Ok(Ok(()))) => {}
-                Some(Ok(Err(error))) => {
-                    tracing::error!(%error, "a role failed");
-                    return FAILED;
-                }
-                Some(Err(error)) => {
-                    tracing::error!(%error, "a role broke down");
-                    return FAILED;
-                }
-                None => return FAILED,
-            },
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        ended = roles.join_next() => {
+            match ended {
+                Some(Ok(Err(error))) => tracing::error!(%error, "a role failed"),
+                Some(Err(error)) => tracing::error!(%error, "a role broke down"),
+                Some(Ok(Ok(()))) | None => tracing::error!("a role ended without being told"),
+            }
+            FAILED
         }
     }
 }

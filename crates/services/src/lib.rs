@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod collections;
 pub mod concepts;
 mod context;
+pub mod demo;
 mod error;
 pub mod health;
 pub mod ingest;
@@ -24,3 +25,5 @@ pub mod workspaces;
 
 pub use context::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
 pub use error::{ServiceError, ServiceResult};
+/// Tokens of forms: the surfaces that have forms take them from here, and know no other cryptography.
+pub use mnemosyne_crypto::csrf;

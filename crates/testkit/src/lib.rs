@@ -1,1 +1,4 @@
 //! testkit
+
+#[cfg(feature = "servers")]
+pub mod fake_embedder;

@@ -12,10 +12,16 @@ use crate::{outbound, outbound_with};
 async fn a_body_arrives_and_a_larger_one_than_asked_for_is_refused() {
     let server = Server::start(|_| Answer::new("200 OK", "", "0123456789")).await;
     let outbound = outbound();
-    let body = outbound.get_bounded(&server.url("/"), &Headers::new(), 10).await.expect("fits");
+    let body = outbound
+        .get_bounded(&server.url("/"), &Headers::new(), 10)
+        .await
+        .expect("fits");
     assert_eq!(body, "0123456789");
     let refused = outbound.get_bounded(&server.url("/"), &Headers::new(), 9).await;
-    assert!(matches!(refused, Err(HttpError::TooLarge { limit: 9, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(HttpError::TooLarge { limit: 9, .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -28,7 +34,9 @@ async fn a_body_of_unknown_length_is_bounded_too() {
         ))
     })
     .await;
-    let refused = outbound().get_bounded(&server.url("/"), &Headers::new(), 20_000).await;
+    let refused = outbound()
+        .get_bounded(&server.url("/"), &Headers::new(), 20_000)
+        .await;
     assert!(matches!(refused, Err(HttpError::TooLarge { .. })), "{refused:?}");
 }
 
@@ -36,7 +44,11 @@ async fn a_body_of_unknown_length_is_bounded_too() {
 async fn json_is_posted_with_its_key_and_the_key_never_comes_back() {
     let server = Server::start(|request| {
         if request.contains("\"question\":1") && request.contains("authorization: bearer sk-secret-key") {
-            Answer::new("401 Unauthorized", "", "{\"error\": \"Incorrect API key: sk-secret-key\"}")
+            Answer::new(
+                "401 Unauthorized",
+                "",
+                "{\"error\": \"Incorrect API key: sk-secret-key\"}",
+            )
         } else {
             Answer::new("500 Internal Server Error", "", "the request was incomplete")
         }
@@ -47,7 +59,10 @@ async fn json_is_posted_with_its_key_and_the_key_never_comes_back() {
         .post_json_bounded(&server.url("/v1"), &headers, &json!({"question": 1}), 1_000)
         .await
         .expect_err("401");
-    let HttpError::Status { code, body_excerpt, .. } = &refused else {
+    let HttpError::Status {
+        code, body_excerpt, ..
+    } = &refused
+    else {
         panic!("{refused:?}");
     };
     assert_eq!(*code, 401);
@@ -58,7 +73,8 @@ async fn json_is_posted_with_its_key_and_the_key_never_comes_back() {
 
 #[tokio::test]
 async fn a_busy_server_says_how_long_to_wait() {
-    let server = Server::start(|_| Answer::new("429 Too Many Requests", "retry-after: 7\r\n", "slow down")).await;
+    let server =
+        Server::start(|_| Answer::new("429 Too Many Requests", "retry-after: 7\r\n", "slow down")).await;
     let busy = outbound()
         .get_bounded(&server.url("/"), &Headers::new(), 100)
         .await
@@ -71,7 +87,9 @@ async fn a_busy_server_says_how_long_to_wait() {
 async fn a_server_that_never_answers_is_left() {
     let server = Server::start(|_| Answer::Silence).await;
     let impatient = outbound().with_timeout(Duration::from_millis(50));
-    let left = impatient.get_bounded(&server.url("/"), &Headers::new(), 100).await;
+    let left = impatient
+        .get_bounded(&server.url("/"), &Headers::new(), 100)
+        .await;
     assert!(matches!(left, Err(HttpError::Timeout { .. })), "{left:?}");
     let left = impatient.get_stream(&server.url("/"), &Headers::new(), 0).await;
     assert!(matches!(left, Err(HttpError::Timeout { .. })), "{left:?}");
@@ -88,8 +106,11 @@ async fn nobody_at_home_is_told_apart_from_a_broken_line() {
         .await;
     assert!(matches!(nobody, Err(HttpError::Connect { .. })), "{nobody:?}");
 
-    let server = Server::start(|_| Answer::text("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")).await;
-    let cut = outbound().get_bounded(&server.url("/"), &Headers::new(), 1_000).await;
+    let server =
+        Server::start(|_| Answer::text("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")).await;
+    let cut = outbound()
+        .get_bounded(&server.url("/"), &Headers::new(), 1_000)
+        .await;
     assert!(matches!(cut, Err(HttpError::Interrupted { .. })), "{cut:?}");
 }
 
@@ -104,25 +125,49 @@ async fn a_download_goes_on_where_it_stopped() {
     })
     .await;
     let outbound = outbound();
-    let mut first = outbound.get_stream(&server.url("/f"), &Headers::new(), 0).await.expect("it begins");
+    let mut first = outbound
+        .get_stream(&server.url("/f"), &Headers::new(), 0)
+        .await
+        .expect("it begins");
     assert_eq!((first.start(), first.total()), (0, Some(10)));
-    assert_eq!(first.next_chunk().await.expect("four bytes").expect("four bytes"), "0123");
-    assert!(matches!(first.next_chunk().await, Err(HttpError::Interrupted { .. })));
+    assert_eq!(
+        first.next_chunk().await.expect("four bytes").expect("four bytes"),
+        "0123"
+    );
+    assert!(matches!(
+        first.next_chunk().await,
+        Err(HttpError::Interrupted { .. })
+    ));
 
-    let mut second = outbound.get_stream(&server.url("/f"), &Headers::new(), 4).await.expect("it goes on");
+    let mut second = outbound
+        .get_stream(&server.url("/f"), &Headers::new(), 4)
+        .await
+        .expect("it goes on");
     assert_eq!((second.start(), second.total()), (4, Some(10)));
-    assert_eq!(second.next_chunk().await.expect("the rest").expect("the rest"), "456789");
+    assert_eq!(
+        second.next_chunk().await.expect("the rest").expect("the rest"),
+        "456789"
+    );
     assert_eq!(second.next_chunk().await, Ok(None));
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_resume_begins_anew_and_one_that_lies_is_refused() {
     let whole = Server::start(|_| Answer::new("200 OK", "", "0123456789")).await;
-    let body = outbound().get_stream(&whole.url("/f"), &Headers::new(), 4).await.expect("whole");
+    let body = outbound()
+        .get_stream(&whole.url("/f"), &Headers::new(), 4)
+        .await
+        .expect("whole");
     assert_eq!(body.start(), 0);
 
-    let other =
-        Server::start(|_| Answer::new("206 Partial Content", "content-range: bytes 2-9/10\r\n", "23456789")).await;
+    let other = Server::start(|_| {
+        Answer::new(
+            "206 Partial Content",
+            "content-range: bytes 2-9/10\r\n",
+            "23456789",
+        )
+    })
+    .await;
     let refused = outbound().get_stream(&other.url("/f"), &Headers::new(), 4).await;
     assert!(matches!(refused, Err(HttpError::Other { .. })), "{refused:?}");
 }

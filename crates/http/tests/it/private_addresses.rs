@@ -11,7 +11,10 @@ async fn a_private_address_is_refused_by_default_as_number_and_as_name() {
     let outbound = Outbound::new(OutboundSettings::default()).expect("usable");
     for url in [server.url("/"), format!("http://localhost:{}/", server.port)] {
         let refused = outbound.get_bounded(&url, &Headers::new(), 100).await;
-        assert!(matches!(refused, Err(HttpError::Refused { .. })), "{url}: {refused:?}");
+        assert!(
+            matches!(refused, Err(HttpError::Refused { .. })),
+            "{url}: {refused:?}"
+        );
     }
     assert!(server.requests().is_empty());
 }
@@ -23,7 +26,10 @@ async fn a_host_in_a_setting_may_be_private() {
     let mut settings = OutboundSettings::default();
     settings.allow_host_of(&by_name);
     let outbound = Outbound::new(settings).expect("usable");
-    let body = outbound.get_bounded(&by_name, &Headers::new(), 100).await.expect("allowed");
+    let body = outbound
+        .get_bounded(&by_name, &Headers::new(), 100)
+        .await
+        .expect("allowed");
     assert_eq!(body, "hello");
     let refused = outbound.get_bounded(&server.url("/"), &Headers::new(), 100).await;
     assert!(matches!(refused, Err(HttpError::Refused { .. })), "{refused:?}");
@@ -41,8 +47,13 @@ async fn a_redirect_to_a_private_address_is_refused() {
     for target in targets {
         let to = target.clone();
         let outside = Server::start(move |_| Answer::redirect(&to)).await;
-        let refused = outbound().get_bounded(&outside.url("/"), &Headers::new(), 100).await;
-        assert!(matches!(refused, Err(HttpError::Refused { .. })), "{target}: {refused:?}");
+        let refused = outbound()
+            .get_bounded(&outside.url("/"), &Headers::new(), 100)
+            .await;
+        assert!(
+            matches!(refused, Err(HttpError::Refused { .. })),
+            "{target}: {refused:?}"
+        );
     }
     assert!(inside.requests().is_empty());
 }

@@ -18,11 +18,22 @@ async fn the_key_stays_with_its_host() {
         }
     })
     .await;
-    let headers = Headers::new().bearer("sk-key").expect("plain").with("x-extra", "1").expect("plain");
-    let body = outbound().get_bounded(&first.url("/start"), &headers, 100).await.expect("followed");
+    let headers = Headers::new()
+        .bearer("sk-key")
+        .expect("plain")
+        .with("x-extra", "1")
+        .expect("plain");
+    let body = outbound()
+        .get_bounded(&first.url("/start"), &headers, 100)
+        .await
+        .expect("followed");
     assert_eq!(body, "found");
     let of_first = first.requests();
-    assert!(of_first.iter().all(|request| request.contains("authorization: bearer sk-key")));
+    assert!(
+        of_first
+            .iter()
+            .all(|request| request.contains("authorization: bearer sk-key"))
+    );
     assert_eq!(of_first.len(), 2);
     let of_elsewhere = elsewhere.requests();
     assert_eq!(of_elsewhere.len(), 1);
@@ -32,7 +43,9 @@ async fn the_key_stays_with_its_host() {
 #[tokio::test]
 async fn a_circle_ends() {
     let server = Server::start(|_| Answer::redirect("/again")).await;
-    let lost = outbound().get_bounded(&server.url("/"), &Headers::new(), 100).await;
+    let lost = outbound()
+        .get_bounded(&server.url("/"), &Headers::new(), 100)
+        .await;
     assert!(matches!(lost, Err(HttpError::Redirect { .. })), "{lost:?}");
     assert_eq!(server.requests().len(), 6);
 }
@@ -40,7 +53,11 @@ async fn a_circle_ends() {
 #[tokio::test]
 async fn posted_text_is_not_carried_to_another_host() {
     let server = Server::start(|_| {
-        Answer::new("307 Temporary Redirect", "location: http://other.example/\r\n", "")
+        Answer::new(
+            "307 Temporary Redirect",
+            "location: http://other.example/\r\n",
+            "",
+        )
     })
     .await;
     let stopped = outbound()

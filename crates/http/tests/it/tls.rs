@@ -14,7 +14,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::outbound_with;
 
 fn certificate(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/certificates").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/certificates")
+        .join(name)
 }
 
 /// A server whose certificate is signed by the test authority; its address.
@@ -40,7 +42,9 @@ async fn tls_server() -> String {
                 let mut stream = acceptor.accept(stream).await?;
                 let mut buffer = [0; 4_096];
                 let _ = stream.read(&mut buffer).await?;
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecure").await?;
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecure")
+                    .await?;
                 stream.shutdown().await
             });
         }
@@ -59,7 +63,10 @@ async fn an_unknown_authority_is_refused_and_a_named_one_trusted() {
         ca_file: Some(certificate("authority.pem")),
         ..OutboundSettings::default()
     });
-    let body = trusting.get_bounded(&url, &Headers::new(), 100).await.expect("trusted");
+    let body = trusting
+        .get_bounded(&url, &Headers::new(), 100)
+        .await
+        .expect("trusted");
     assert_eq!(body, "secure");
 }
 
@@ -70,7 +77,13 @@ async fn the_check_can_be_switched_off() {
         verify_tls: false,
         ..OutboundSettings::default()
     });
-    assert_eq!(careless.get_bounded(&url, &Headers::new(), 100).await.expect("any"), "secure");
+    assert_eq!(
+        careless
+            .get_bounded(&url, &Headers::new(), 100)
+            .await
+            .expect("any"),
+        "secure"
+    );
 }
 
 #[test]

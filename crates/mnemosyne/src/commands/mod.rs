@@ -30,13 +30,11 @@ pub(crate) async fn run(command: Command, config: Config) -> anyhow::Result<Exit
         Command::Chunk(args) => documents::chunk(args, &config).await,
         Command::Models(command) => models::run(command, &config).await,
         Command::Healthcheck(args) => healthcheck::run(&args, &config).await,
-        Command::Config(_) => offline::config(&config),
+        Command::Config(_) => offline::config(),
         Command::Openapi => Ok(offline::openapi()),
         other => {
             let context = context::open(config).await?;
-            let result = with_store(other, &context).await;
-            context.knowledge.close().await;
-            result
+            with_store(other, &context).await
         }
     }
 }

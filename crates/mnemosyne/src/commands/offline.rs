@@ -17,12 +17,13 @@ pub(crate) fn settings_table() -> ExitCode {
 }
 
 /// Prints the settings in force.
-pub(crate) fn config(_config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn config() -> anyhow::Result<ExitCode> {
     let rows = Config::describe(&ProcessEnvironment);
-    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
+    let width = rows.iter().map(|row| row.setting.name.len()).max().unwrap_or_default();
     let mut text = String::new();
     for row in rows {
-        text.push_str(&format!("{:width$}  {}  ({})\n", row.name, row.value, row.source));
+        let value = row.value.as_deref().unwrap_or("-");
+        text.push_str(&format!("{:width$}  {value}  ({})\n", row.setting.name, row.source.as_str()));
     }
     output::print_text(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use mnemosyne_domain::ports::Accounts;
 use mnemosyne_domain::{NewUser, SessionRecord, StoreResult, User, UserId};
 
 use super::SqliteDatabase;
-use super::errors::{conflict, store_error};
+use super::errors::{conflict, one_row, store_error};
 use super::time::{from_django, to_django};
 
 #[derive(sqlx::FromRow)]
@@ -89,8 +89,8 @@ impl Accounts for SqliteDatabase {
             .bind(encoded)
             .execute(&self.write)
             .await
-            .map(drop)
             .map_err(store_error)
+            .and_then(one_row)
     }
 
     async fn set_last_login(&self, id: UserId, at: DateTime<Utc>) -> StoreResult<()> {
@@ -99,8 +99,8 @@ impl Accounts for SqliteDatabase {
             .bind(to_django(at))
             .execute(&self.write)
             .await
-            .map(drop)
             .map_err(store_error)
+            .and_then(one_row)
     }
 
     async fn save_session(&self, session: &SessionRecord) -> StoreResult<()> {

@@ -42,6 +42,9 @@ impl BlobLedger for SqliteDatabase {
     }
 
     async fn transfer_blobs(&self, from: &str, to: &str) -> StoreResult<()> {
+        if from == to {
+            return Ok(());
+        }
         let mut tx = self.begin().await?;
         sqlx::query(
             "INSERT OR IGNORE INTO mnemosyne_blob_claim (holder, digest) \
@@ -61,7 +64,7 @@ impl BlobLedger for SqliteDatabase {
     }
 
     async fn blob_holders(&self) -> StoreResult<Vec<String>> {
-        sqlx::query_scalar("SELECT DISTINCT holder FROM mnemosyne_blob_claim")
+        sqlx::query_scalar("SELECT DISTINCT holder FROM mnemosyne_blob_claim ORDER BY holder")
             .fetch_all(&self.read)
             .await
             .map_err(store_error)

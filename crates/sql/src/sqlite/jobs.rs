@@ -124,13 +124,15 @@ fn signed(number: u64) -> i64 {
 }
 
 fn after(now: DateTime<Utc>, time: Duration) -> i64 {
-    micros(now + TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX))
+    let end = TimeDelta::from_std(time).ok().and_then(|time| now.checked_add_signed(time));
+    micros(end.unwrap_or(DateTime::<Utc>::MAX_UTC))
 }
 
 const LIVE_REQUEST: &str = "SELECT * FROM mnemosyne_job WHERE library_uid = ?1 AND source_ref = ?2 \
     AND content_hash = ?3 AND status NOT IN ('superseded', 'cancelled')";
+// The second condition on the status looks idle; it lets SQLite use the partial index of live requests.
 const SUPERSEDE_WAITING: &str = "UPDATE mnemosyne_job SET status = 'superseded', finished_at = ?3 \
-    WHERE library_uid = ?1 AND source_ref = ?2 AND status = 'pending'";
+    WHERE library_uid = ?1 AND source_ref = ?2 AND status = 'pending' AND status NOT IN ('superseded', 'cancelled')";
 const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, collection_uid, source_ref, content_hash, \
     filename, content_type, title, metadata, bucket_key, blob_digest, blob_size, queue, status, stage, progress, \
     attempts, chunks, images, concepts, timings_ms, created_at, due_at) \
@@ -138,14 +140,36 @@ const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, coll
     ?15, ?15) RETURNING *";
 const BY_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = ?1";
 const BY_ITEM: &str = "SELECT * FROM mnemosyne_job WHERE item_uid = ?1";
-const LIST: &str = "SELECT * FROM mnemosyne_job WHERE (?1 IS NULL OR status = ?1) \
-    AND (?2 IS NULL OR library_uid = ?2) AND (?3 IS NULL OR (error_code = ?3 AND status = 'failed')) \
-    ORDER BY sequence DESC LIMIT ?4 OFFSET ?5";
-const COUNT: &str = "SELECT count(*) FROM mnemosyne_job WHERE (?1 IS NULL OR status = ?1) \
-    AND (?2 IS NULL OR library_uid = ?2) AND (?3 IS NULL OR (error_code = ?3 AND status = 'failed'))";
-const NEXT: &str = "SELECT * FROM mnemosyne_job WHERE status IN ('pending', 'processing') \
-    AND ((status = 'pending' AND due_at <= ?1) OR (status = 'processing' AND lease_until <= ?1)) \
-    AND queue IN (SELECT value FROM json_each(?2)) ORDER BY sequence LIMIT 1";
+/// A list of jobs and its length, for one kind of filter: ?1 status, ?2 library, ?3 failure, ?4 limit, ?5 offset. One
+/// statement for all filters would keep SQLite from using an index for any.
+#[derive(Clone, Copy)]
+struct Listing {
+    rows: &'static str,
+    total: &'static str,
+}
+
+macro_rules! listing {
+    ($condition:literal) => {
+        Listing {
+            rows: concat!("SELECT * FROM mnemosyne_job ", $condition, " ORDER BY sequence DESC LIMIT ?4 OFFSET ?5"),
+            total: concat!("SELECT count(*) FROM mnemosyne_job ", $condition),
+        }
+    };
+}
+
+const ALL: Listing = listing!("");
+const OF_STATUS: Listing = listing!("WHERE status = ?1");
+const OF_LIBRARY: Listing = listing!("WHERE library_uid = ?2");
+const OF_LIBRARY_AND_STATUS: Listing = listing!("WHERE library_uid = ?2 AND status = ?1");
+const OF_FAILURE: Listing = listing!("WHERE status = 'failed' AND error_code = ?3");
+const OF_LIBRARY_AND_FAILURE: Listing = listing!("WHERE status = 'failed' AND error_code = ?3 AND library_uid = ?2");
+
+const NEXT: &str = "SELECT * FROM mnemosyne_job WHERE sequence = (SELECT min(sequence) FROM (\
+    SELECT * FROM (SELECT sequence FROM mnemosyne_job INDEXED BY mnemosyne_job_waiting \
+    WHERE status = 'pending' AND due_at <= ?1 AND queue IN (SELECT value FROM json_each(?2)) \
+    ORDER BY sequence LIMIT 1) UNION ALL \
+    SELECT min(sequence) FROM mnemosyne_job INDEXED BY mnemosyne_job_leased \
+    WHERE status = 'processing' AND lease_until <= ?1 AND queue IN (SELECT value FROM json_each(?2))))";
 const TAKE: &str = "UPDATE mnemosyne_job SET status = 'processing', attempts = attempts + 1, \
     started_at = coalesce(started_at, ?2), lease_holder = ?3, lease_token = ?4, lease_until = ?5 \
     WHERE sequence = ?1 RETURNING *";
@@ -157,12 +181,18 @@ const HEARTBEAT: &str = "UPDATE mnemosyne_job SET lease_until = ?3, stage = coal
     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing'";
 const CHECKPOINT: &str = "INSERT INTO mnemosyne_job_checkpoint (job_id, name, value) VALUES (?1, ?2, ?3) \
     ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value";
-const FINISH: &str = "UPDATE mnemosyne_job SET status = ?3, stage = CASE ?3 WHEN 'completed' THEN 'complete' ELSE stage \
+// A job can be cancelled while its worker makes the item visible. It ends as what it became; but where the same was asked
+// for again meanwhile, that later job is the live one of this request, and of two only one may be.
+const FINISH: &str = "UPDATE mnemosyne_job AS ended SET status = CASE WHEN ended.status = 'cancelled' AND EXISTS (\
+    SELECT 1 FROM mnemosyne_job AS later WHERE later.library_uid = ended.library_uid \
+    AND later.source_ref = ended.source_ref AND later.content_hash = ended.content_hash \
+    AND later.status NOT IN ('superseded', 'cancelled')) THEN 'superseded' ELSE ?3 END, stage = CASE ?3 WHEN 'completed' THEN 'complete' ELSE stage \
     END, progress = CASE ?3 WHEN 'completed' THEN 1 ELSE progress END, finished_at = ?4, error_code = NULL, \
     error_message = NULL, lease_holder = NULL, lease_token = NULL, lease_until = NULL \
     WHERE id = ?1 AND lease_token = ?2 AND status IN ('processing', 'cancelled') RETURNING *";
 const SUPERSEDE_EARLIER: &str = "UPDATE mnemosyne_job SET status = 'superseded' WHERE library_uid = ?1 \
-    AND source_ref = ?2 AND sequence < ?3 AND status IN ('completed', 'failed')";
+    AND source_ref = ?2 AND sequence < ?3 AND status IN ('completed', 'failed') \
+    AND status NOT IN ('superseded', 'cancelled')";
 const FAIL: &str = "UPDATE mnemosyne_job SET status = CASE WHEN ?5 IS NULL THEN 'failed' ELSE 'pending' END, \
     finished_at = CASE WHEN ?5 IS NULL THEN ?6 ELSE NULL END, due_at = coalesce(?5, due_at), error_code = ?3, \
     error_message = ?4, lease_holder = NULL, lease_token = NULL, lease_until = NULL \
@@ -264,7 +294,16 @@ impl Jobs for SqliteDatabase {
         let status = filter.status.map(JobStatus::as_str);
         let library = filter.library_uid.as_ref().map(LibraryUid::as_str);
         let failure = filter.failure.map(FailureCode::as_str);
-        let rows = sqlx::query_as::<_, JobRow>(LIST)
+        let listing = match (filter.status, library, failure) {
+            (None, None, None) => ALL,
+            (Some(_), None, None) => OF_STATUS,
+            (None, Some(_), None) => OF_LIBRARY,
+            (Some(_), Some(_), None) => OF_LIBRARY_AND_STATUS,
+            (None | Some(JobStatus::Failed), None, Some(_)) => OF_FAILURE,
+            (None | Some(JobStatus::Failed), Some(_), Some(_)) => OF_LIBRARY_AND_FAILURE,
+            (Some(_), _, Some(_)) => return Ok(Page { rows: Vec::new(), total: 0 }),
+        };
+        let rows = sqlx::query_as::<_, JobRow>(listing.rows)
             .bind(status)
             .bind(library)
             .bind(failure)
@@ -273,7 +312,7 @@ impl Jobs for SqliteDatabase {
             .fetch_all(&self.read)
             .await
             .map_err(store_error)?;
-        let total: i64 = sqlx::query_scalar(COUNT)
+        let total: i64 = sqlx::query_scalar(listing.total)
             .bind(status)
             .bind(library)
             .bind(failure)
@@ -343,7 +382,7 @@ impl Jobs for SqliteDatabase {
             .bind(token)
             .bind(after(now, ttl))
             .bind(update.stage.map(Stage::as_str))
-            .bind(update.progress.map(f64::from))
+            .bind(update.progress.map(|progress| f64::from(progress.clamp(0.0, 1.0))))
             .bind(counts.map(|counts| signed(counts.chunks)))
             .bind(counts.map(|counts| signed(counts.images)))
             .bind(counts.map(|counts| signed(counts.concepts)))
@@ -378,6 +417,9 @@ impl Jobs for SqliteDatabase {
     }
 
     async fn finish(&self, id: &JobId, token: &str, status: JobStatus, now: DateTime<Utc>) -> StoreResult<LeaseOutcome> {
+        if !matches!(status, JobStatus::Completed | JobStatus::Superseded) {
+            return Err(StoreError::Conflict("status"));
+        }
         let mut tx = self.begin().await?;
         let row = sqlx::query_as::<_, JobRow>(FINISH)
             .bind(id.as_str())
@@ -504,7 +546,7 @@ impl Jobs for SqliteDatabase {
             .map_err(store_error)?;
         let minutes: Vec<(i64, i64)> = sqlx::query_as(
             "SELECT (finished_at - ?1) / 60000000, count(*) FROM mnemosyne_job \
-             WHERE finished_at > ?1 AND finished_at <= ?2 AND status = 'completed' GROUP BY 1",
+             WHERE finished_at > ?1 AND finished_at <= ?2 AND stage = 'complete' GROUP BY 1",
         )
         .bind(begin)
         .bind(micros(now))
@@ -523,7 +565,11 @@ impl Jobs for SqliteDatabase {
             completed_per_minute[place] += unsigned(count);
         }
         Ok(Throughput {
-            by_status: by_status.into_iter().map(|(status, count)| (status, unsigned(count))).collect(),
+            by_status: JobStatus::ALL
+                .into_iter()
+                .map(|status| (status.as_str().to_owned(), 0))
+                .chain(by_status.into_iter().map(|(status, count)| (status, unsigned(count))))
+                .collect(),
             completed_per_minute,
             failures: failures.into_iter().map(|(code, count)| (code, unsigned(count))).collect(),
         })

@@ -9,7 +9,8 @@ mod signing_keys;
 mod time;
 mod tokens;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ use self::errors::store_error;
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// How long a write waits for one of another process.
-const BUSY: Duration = Duration::from_secs(30);
+const BUSY: Duration = Duration::from_secs(10);
+/// How long a caller waits for a connection, that is for the writes of its own process before it.
+const ACQUIRE: Duration = Duration::from_secs(30);
 const READERS: u32 = 4;
 
 /// The relational database on the embedded default.
@@ -50,16 +53,20 @@ impl SqliteDatabase {
         let pool = |connections: u32| {
             PoolOptions::<Sqlite>::new()
                 .max_connections(connections)
-                .acquire_timeout(BUSY)
+                .acquire_timeout(ACQUIRE)
                 .test_before_acquire(false)
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
         let write = pool(1).connect_lazy_with(options.clone());
-        let lock = file.with_extension("migrate.lock");
+        let database = file.to_owned();
+        // Of several processes that start at once one migrates, and the others find its work.
         let held = tokio::task::spawn_blocking(move || {
-            let held = File::options().create(true).truncate(false).write(true).open(lock)?;
+            let lock = database.with_extension("migrate.lock");
+            let held = private().open(lock)?;
             held.lock()?;
+            // SQLite would make it, and its log beside it, for everybody to read.
+            private().open(database)?;
             std::io::Result::Ok(held)
         })
         .await
@@ -67,8 +74,14 @@ impl SqliteDatabase {
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         MIGRATIONS.run(&write).await.map_err(migrate_error)?;
         drop(held);
-        let read = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
+        let read = pool(READERS).connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
         Ok(Self { read, write })
+    }
+
+    /// Waits for what goes on and closes the file. A database whose last user closes it needs no recovery.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
     }
 
     /// Begins a transaction that may write; no other one of any process goes on beside it.
@@ -77,22 +90,47 @@ impl SqliteDatabase {
     }
 }
 
+/// Options to open a file that only its owner may read, made where it is missing and kept as it is otherwise.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options
+}
+
 fn migrate_error(error: MigrateError) -> StoreError {
     match error {
-        MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::VersionTooNew(..) => {
+        MigrateError::VersionMissing(version) => newer(version),
+        MigrateError::VersionMismatch(_) | MigrateError::VersionTooNew(..) | MigrateError::VersionTooOld(..) => {
             StoreError::Schema(format!("the database was written by another version of Mnemosyne: {error}"))
         }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => store_error(error),
         other => StoreError::Unavailable(other.to_string()),
     }
+}
+
+fn newer(version: i64) -> StoreError {
+    StoreError::Schema(format!(
+        "a newer version of Mnemosyne wrote this database (schema {version}, this program knows {}); use that version, or \
+         the backup from before it",
+        known_version()
+    ))
+}
+
+fn known_version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
 #[async_trait::async_trait]
 impl Health for SqliteDatabase {
     async fn check(&self) -> StoreResult<()> {
-        sqlx::query("SELECT 1 FROM mnemosyne_setting LIMIT 1")
-            .fetch_optional(&self.read)
+        let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(&self.read)
             .await
-            .map(drop)
-            .map_err(store_error)
+            .map_err(store_error)?;
+        match version.unwrap_or_default() {
+            version if version > known_version() => Err(newer(version)),
+            version if version < known_version() => Err(StoreError::Schema("`migrate` has not been run".to_owned())),
+            _ => Ok(()),
+        }
     }
 }

@@ -49,10 +49,11 @@ impl SigningKeys for SqliteDatabase {
 
     async fn create_signing_key(&self, key: SigningKey, retire_others: bool) -> StoreResult<()> {
         let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO mnemosyne_signing_key (kid, sealed_secret, created_at) VALUES (?1, ?2, ?3)")
+        sqlx::query("INSERT INTO mnemosyne_signing_key (kid, sealed_secret, created_at, retired_at) VALUES (?1, ?2, ?3, ?4)")
             .bind(&key.kid)
             .bind(&key.sealed_secret)
             .bind(micros(key.created_at))
+            .bind(key.retired_at.map(micros))
             .execute(&mut *tx)
             .await
             .map_err(conflict("kid"))?;

@@ -83,7 +83,13 @@ impl Tokens for SqliteDatabase {
             .bind(token.expires_at.map(micros))
             .fetch_one(&self.write)
             .await
-            .map_err(conflict("name"))?
+            .map_err(|error| match &error {
+                // SQLite says which index refused; the digest is the only other one.
+                sqlx::Error::Database(database) if database.message().contains("mnemosyne_mcp_token.digest") => {
+                    conflict("digest")(error)
+                }
+                _ => conflict("name")(error),
+            })?
             .read()
     }
 

@@ -53,9 +53,33 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// What can be counted: unsigned integers, by value or by reference, as templates pass them.
+pub trait Number {
+    /// The number.
+    fn number(&self) -> u64;
+}
+
+impl Number for u64 {
+    fn number(&self) -> u64 {
+        *self
+    }
+}
+
+impl Number for usize {
+    fn number(&self) -> u64 {
+        *self as u64
+    }
+}
+
+impl<T: Number> Number for &T {
+    fn number(&self) -> u64 {
+        (*self).number()
+    }
+}
+
 /// A number with its thousands apart: `50,000`.
-pub fn count(number: &u64) -> String {
-    let digits = number.to_string();
+pub fn count(number: impl Number) -> String {
+    let digits = number.number().to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -67,26 +91,28 @@ pub fn count(number: &u64) -> String {
 }
 
 /// A number and what it counts: `1 item`, `50,000 items`.
-pub fn plural(number: &u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if *number == 1 { one } else { many })
+pub fn plural(number: impl Number, one: &str, many: &str) -> String {
+    let number = number.number();
+    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// A size in bytes in decimal units, the exact one on hover.
-pub fn size(bytes: &u64) -> SafeHtml {
+pub fn size(bytes: impl Number) -> SafeHtml {
     SafeHtml(format!(
         r#"<span title="{}">{}</span>"#,
-        plural(bytes, "byte", "bytes"),
-        size_text(bytes)
+        plural(&bytes, "byte", "bytes"),
+        size_text(&bytes)
     ))
 }
 
 /// A size in bytes in decimal units: `1.4 MB`.
-pub fn size_text(bytes: &u64) -> String {
+pub fn size_text(bytes: impl Number) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if *bytes < 1000 {
+    let bytes = bytes.number();
+    if bytes < 1000 {
         return format!("{bytes} B");
     }
-    let mut value = *bytes as f64 / 1000.0;
+    let mut value = bytes as f64 / 1000.0;
     let mut unit = 0;
     while value >= 999.95 && unit + 1 < UNITS.len() {
         value /= 1000.0;
@@ -100,11 +126,12 @@ pub fn size_text(bytes: &u64) -> String {
 }
 
 /// A span of time in milliseconds: `340 ms`, `1.2 s`, `2 min 10 s`, `1 h 4 min`.
-pub fn duration(milliseconds: &u64) -> String {
+pub fn duration(milliseconds: impl Number) -> String {
+    let milliseconds = milliseconds.number();
     let seconds = milliseconds / 1000;
     match milliseconds {
         0..1000 => format!("{milliseconds} ms"),
-        1000..10_000 => format!("{:.1} s", *milliseconds as f64 / 1000.0),
+        1000..10_000 => format!("{:.1} s", milliseconds as f64 / 1000.0),
         10_000..60_000 => format!("{seconds} s"),
         60_000..3_600_000 if seconds % 60 == 0 => format!("{} min", seconds / 60),
         60_000..3_600_000 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -141,7 +168,7 @@ pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
         _ if at.year() == now.year() => return at.format("%-d %b").to_string(),
         _ => return at.format("%-d %b %Y").to_string(),
     };
-    let amount = plural(&number, one, many);
+    let amount = plural(number, one, many);
     if seconds < 0 {
         format!("in {amount}")
     } else {
@@ -150,9 +177,10 @@ pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
 }
 
 /// A long name shortened in the middle (its end often tells it apart), the whole one on hover.
-pub fn middle(name: &str, at_most: &usize) -> SafeHtml {
+pub fn middle(name: impl AsRef<str>, at_most: usize) -> SafeHtml {
+    let name = name.as_ref();
     let length = name.chars().count();
-    if length <= *at_most {
+    if length <= at_most {
         return SafeHtml(escaped(name));
     }
     let keep = at_most.saturating_sub(1).max(2);
@@ -167,11 +195,11 @@ pub fn middle(name: &str, at_most: &usize) -> SafeHtml {
 }
 
 /// A bar that shows a share of one, drawn so that no inline style is needed. `label` says the same in words.
-pub fn bar(share: &f32, label: &str) -> SafeHtml {
+pub fn bar(share: &f32, label: impl AsRef<str>) -> SafeHtml {
     let width = percent(share).max(u32::from(*share > 0.0));
     SafeHtml(format!(
         r#"<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label="{}"><rect class="bar-track" width="100" height="4"/><rect class="bar-fill" width="{width}" height="4"/></svg>"#,
-        escaped(label)
+        escaped(label.as_ref())
     ))
 }
 
@@ -283,16 +311,16 @@ mod tests {
     #[test]
     fn numbers_sizes_and_spans_are_written_for_people() {
         assert_eq!(
-            [0, 999, 1000, 50_000, 1_234_567].map(|n| count(&n)),
+            [0, 999, 1000, 50_000, 1_234_567].map(|n: u64| count(n)),
             ["0", "999", "1,000", "50,000", "1,234,567"]
         );
-        assert_eq!(plural(&1, "item", "items"), "1 item");
+        assert_eq!(plural(1_u64, "item", "items"), "1 item");
         assert_eq!(
-            [0, 999, 1000, 1_403_221, 12_300_000, 999_960].map(|n| size_text(&n)),
+            [0, 999, 1000, 1_403_221, 12_300_000, 999_960].map(|n: u64| size_text(n)),
             ["0 B", "999 B", "1.0 kB", "1.4 MB", "12 MB", "1.0 MB"]
         );
         assert_eq!(
-            [340, 1200, 59_999, 120_000, 130_000, 3_840_000].map(|n| duration(&n)),
+            [340, 1200, 59_999, 120_000, 130_000, 3_840_000].map(|n: u64| duration(n)),
             ["340 ms", "1.2 s", "59 s", "2 min", "2 min 10 s", "1 h 4 min"]
         );
         assert_eq!(
@@ -317,9 +345,9 @@ mod tests {
     #[test]
     fn long_names_keep_both_ends_and_nothing_escapes_the_escaping() {
         let name = format!("<b>{}</b>.pdf", "x".repeat(300));
-        let html = middle(&name, &20).0;
+        let html = middle(&name, 20).0;
         assert!(!html.contains("<b>") && html.contains("&lt;b&gt;") && html.contains("…"));
-        assert_eq!(middle("a \"b\" & 'c'", &20).0, "a &quot;b&quot; &amp; &#39;c&#39;");
+        assert_eq!(middle("a \"b\" & 'c'", 20).0, "a &quot;b&quot; &amp; &#39;c&#39;");
         assert!(!bar(&0.5, "\"><script>").0.contains("<script>"));
     }
 

@@ -1,0 +1,122 @@
+//! Results.
+
+use askama::Template;
+use mnemosyne_domain::{ChunkUid, ItemUid, Leg};
+
+use super::assets::icon;
+use super::format::{ModelLabel, SafeHtml, bar, count, href, leg_word, middle, percent, plural, type_icon};
+use super::frame::{Choice, Frame, LibraryRef};
+
+/// What one leg thought of a hit.
+#[derive(Clone, Debug)]
+pub struct LegBar {
+    /// The leg.
+    pub leg: Leg,
+    /// Its rank there and its score by the leg's own measure; `None` where the leg did not find it.
+    pub found: Option<(u64, f32)>,
+    /// The leg's part of the fused score, 0 to 1.
+    pub share: f32,
+}
+
+impl LegBar {
+    /// The same in words.
+    pub fn label(&self) -> String {
+        match self.found {
+            Some((rank, score)) => format!("rank {rank}, score {score:.3}, {} % of the result", percent(&self.share)),
+            None => "not found by this leg".to_owned(),
+        }
+    }
+}
+
+/// A passage that was found.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The passage.
+    pub chunk_uid: ChunkUid,
+    /// Its item.
+    pub item_uid: ItemUid,
+    /// The item's title.
+    pub item_title: String,
+    /// Its library.
+    pub library: LibraryRef,
+    /// The headings it stands under.
+    pub heading_path: Vec<String>,
+    /// The page it begins on.
+    pub page: Option<u32>,
+    /// From 1.
+    pub rank: u64,
+    /// The fused score.
+    pub score: f32,
+    /// The passage or its best part, matched words marked; [`super::Highlighter::excerpt`] makes it.
+    pub excerpt: SafeHtml,
+    /// Why it is here.
+    pub legs: Vec<LegBar>,
+}
+
+impl Hit {
+    /// The item's page, opened at the passage, the words of the query marked.
+    pub fn href(&self, query: &str) -> String {
+        let path = format!("/items/{}/", self.item_uid);
+        let address = href(&path, &[("chunk", self.chunk_uid.as_str()), ("q", query)]);
+        format!("{address}#c-{}", self.chunk_uid)
+    }
+
+    /// Title, headings, page and library in one line, to cite by.
+    pub fn citation(&self) -> String {
+        let mut parts = vec![format!("“{}”", self.item_title)];
+        if !self.heading_path.is_empty() {
+            parts.push(self.heading_path.join(" › "));
+        }
+        if let Some(page) = self.page {
+            parts.push(format!("p. {page}"));
+        }
+        format!("{} ({})", parts.join(", "), self.library.name)
+    }
+}
+
+/// What a search answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The passages, best first.
+    pub hits: Vec<Hit>,
+    /// How long it took.
+    pub took_ms: u64,
+    /// What was left out or failed, in sentences.
+    pub degraded: Vec<String>,
+    /// The model that compared vectors, where one did.
+    pub model: Option<ModelLabel>,
+}
+
+/// `/search/?q=&library=&type=`: the passages that answer `q`, within a library or a type.
+#[derive(Template)]
+#[template(path = "search.html")]
+pub struct SearchPage {
+    /// The frame; its `query` is what was asked.
+    pub frame: Frame,
+    /// The value of `library`, kept by the search field; empty for all.
+    pub library: String,
+    /// The value of `type`, kept by the search field; empty for all.
+    pub kind: String,
+    /// The libraries to narrow to, *all* first; each keeps `q` and `type`.
+    pub libraries: Vec<Choice>,
+    /// The types to narrow to, *all* first; each keeps `q`.
+    pub types: Vec<Choice>,
+    /// The answer; `None` where nothing was asked.
+    pub answer: Option<Answer>,
+    /// Why nothing could be searched, in one sentence (a query that is too long, say).
+    pub problem: Option<String>,
+    /// How many passages were searched.
+    pub passages: u64,
+}
+
+impl SearchPage {
+    /// Whether the search was narrowed.
+    pub fn is_narrowed(&self) -> bool {
+        !self.library.is_empty() || !self.kind.is_empty()
+    }
+
+    /// The same question in all libraries.
+    pub fn widened_href(&self) -> String {
+        href("/search/", &[("q", &self.frame.query)])
+    }
+}

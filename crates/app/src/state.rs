@@ -1,0 +1,75 @@
+//! What every handler gets.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mnemosyne_config::IpNetwork;
+use mnemosyne_services::Services;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// Requests that may be worked on at once; more are answered 503 at once, which is kinder than a queue nobody sees.
+const MAX_CONCURRENT_REQUESTS: usize = 512;
+
+/// How the role is reached and guarded.
+#[derive(Clone, Debug)]
+pub struct AppSettings {
+    /// `ALLOWED_HOSTS`: names, `.name` for it and all below it, `*` for any.
+    pub allowed_hosts: Vec<String>,
+    /// `CSRF_TRUSTED_ORIGINS`: `https://name`, or `https://*.name` for all below it.
+    pub csrf_trusted_origins: Vec<String>,
+    /// `MNEMOSYNE_TRUSTED_PROXIES`: whose `X-Forwarded-` headers count.
+    pub trusted_proxies: Vec<IpNetwork>,
+    /// `DEBUG`.
+    pub debug: bool,
+    /// The address of the MCP server, as people are told.
+    pub mcp_url: String,
+    /// The version that runs.
+    pub version: String,
+}
+
+/// The state of the role; cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    pub(crate) services: Arc<Services>,
+    pub(crate) settings: Arc<AppSettings>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) capacity: Arc<Semaphore>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl AppState {
+    /// Binds the role to its use cases. `stop` ends streams when the process stops.
+    pub fn new(services: Arc<Services>, settings: AppSettings, stop: CancellationToken) -> Self {
+        Self {
+            services,
+            settings: Arc::new(settings),
+            metrics: Arc::new(Metrics::new()),
+            capacity: Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)),
+            stop,
+        }
+    }
+
+    /// The use cases.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &AppSettings {
+        &self.settings
+    }
+
+    /// Fires when the process stops: streams end then.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! Word documents, through docling.
+
+use docling::{ConversionError, DoclingDocument, DocumentConverter, InlineRun, InputFormat, MetadataOutput, Node, SourceDocument};
+use mnemosyne_domain::{Failure, FailureCode};
+
+use super::builder::{DocumentBuilder, single_line};
+use super::markdown::{paragraph_kind, table_text};
+use crate::archive::Archive;
+use crate::document::{BlockKind, Document, Format};
+
+/// Reads a Word document.
+pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
+    Archive::open(bytes, "DOCX")?.check_declared_sizes("DOCX")?;
+    let source = SourceDocument::from_bytes("document", InputFormat::Docx, bytes.to_vec());
+    let converter = DocumentConverter::with_allowed_formats([InputFormat::Docx]).metadata_output(MetadataOutput::Json);
+    let converted = converter.convert(source).map_err(|error| explain(&error))?.document;
+    let mut builder = DocumentBuilder::new();
+    read_metadata(&mut builder, &converted);
+    for node in &converted.nodes {
+        append(&mut builder, node);
+    }
+    builder.finish(Format::Docx)
+}
+
+fn explain(error: &ConversionError) -> Failure {
+    if error.encryption().is_some() {
+        return Failure::new(FailureCode::Encrypted, "The DOCX is protected by a password.");
+    }
+    if error.limit().is_some() {
+        return Failure::new(FailureCode::ParserLimit, "The DOCX holds a table with more cells than can be read.");
+    }
+    match error {
+        ConversionError::Timeout(_) => Failure::new(FailureCode::ParserLimit, "Reading the DOCX took too long."),
+        ConversionError::Panic(_) => Failure::new(FailureCode::ParserCrashed, "The DOCX reader broke down on this file."),
+        _ => Failure::new(
+            FailureCode::Damaged,
+            "The DOCX is damaged: its parts do not fit together or are not well-formed.",
+        ),
+    }
+}
+
+fn read_metadata(builder: &mut DocumentBuilder, converted: &DoclingDocument) {
+    let metadata = &converted.metadata;
+    builder.title.clone_from(&metadata.title);
+    builder.authors.clone_from(&metadata.authors);
+    builder.language.clone_from(&metadata.language);
+}
+
+fn append(builder: &mut DocumentBuilder, node: &Node) {
+    match node {
+        Node::Heading { level, text } => {
+            builder.push(BlockKind::Heading { level: *level }, &single_line(&plain(text)));
+        }
+        Node::Paragraph { text } => push_paragraph(builder, &plain(text)),
+        Node::InlineGroup { runs, md_text, .. } => push_paragraph(builder, &align(runs, md_text)),
+        Node::CheckboxItem { checked, text } => {
+            let mark = if *checked { "[x] " } else { "[ ] " };
+            builder.push(BlockKind::ListItem, &format!("{mark}{}", plain(text)));
+        }
+        Node::ListItem { ordered, number, text, marker, dclx, .. } => {
+            let mark = match marker {
+                Some(marker) => format!("{marker} "),
+                None if *ordered => format!("{number}. "),
+                None => "- ".to_owned(),
+            };
+            let text = match dclx {
+                Some(dclx) if !dclx.runs.is_empty() => align(&dclx.runs, text),
+                _ => plain(text),
+            };
+            builder.push(BlockKind::ListItem, &format!("{mark}{text}"));
+        }
+        Node::Code { text, pretty, .. } => builder.push(BlockKind::Code, pretty.as_deref().unwrap_or(text)),
+        Node::Table(table) => {
+            if let Some(caption) = &table.caption {
+                builder.push(BlockKind::Paragraph, &plain(caption));
+            }
+            push_table(builder, table);
+        }
+        Node::Chart { table, caption, .. } => {
+            if let Some(caption) = caption {
+                builder.push(BlockKind::Paragraph, &plain(caption));
+            }
+            push_table(builder, table);
+        }
+        Node::Picture { caption: Some(caption), .. } => builder.push(BlockKind::Paragraph, &plain(caption)),
+        Node::Formula { latex, .. } => builder.push(BlockKind::Paragraph, latex),
+        Node::Caption { text, .. } | Node::LabeledText { text, .. } | Node::ListText { text, .. } => {
+            push_paragraph(builder, &plain(text));
+        }
+        // Footnotes and endnotes lie on the furniture layer in docling; they are the author's words.
+        Node::FurnitureText { label, text } if label == "footnote" => push_paragraph(builder, &plain(text)),
+        Node::Group { children, layer: None, .. } | Node::PictureChildren(children) => {
+            for child in children {
+                append(builder, child);
+            }
+        }
+        Node::Commented { inner, .. } | Node::Located { inner, .. } | Node::Prov { inner, .. } | Node::Track { inner, .. } => {
+            append(builder, inner);
+        }
+        Node::TextDump(text) => push_paragraph(builder, text),
+        Node::FieldRegion { items } => {
+            for item in items {
+                let parts = [&item.marker, &item.key, &item.value];
+                let line: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+                builder.push(BlockKind::Paragraph, &line.join(" "));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn push_paragraph(builder: &mut DocumentBuilder, text: &str) {
+    let trimmed = text.trim();
+    if super::lines::is_break(trimmed) {
+        builder.push(BlockKind::Break, trimmed);
+    } else {
+        builder.push(paragraph_kind(trimmed), trimmed);
+    }
+}
+
+fn push_table(builder: &mut DocumentBuilder, table: &docling::Table) {
+    let rows: Vec<Vec<String>> = table
+        .rows
+        .iter()
+        .map(|row| row.iter().map(|cell| single_line(&plain(cell))).collect())
+        .collect();
+    match rows.as_slice() {
+        [row] if row.len() == 1 => builder.push(BlockKind::Paragraph, &row[0]),
+        rows => builder.push(BlockKind::Table, &table_text(rows)),
+    }
+}
+
+/// The text of styled runs with the white space that stands between them: docling trims the runs, and keeps the space in
+/// the Markdown beside them.
+fn align(runs: &[InlineRun], markdown: &str) -> String {
+    let mut text = String::new();
+    let mut cursor = 0;
+    for run in runs {
+        let Some(found) = markdown[cursor..].find(run.text.as_str()) else {
+            return plain(markdown);
+        };
+        let gap = &markdown[cursor..cursor + found];
+        if !text.is_empty() {
+            if gap.contains('\n') {
+                text.push('\n');
+            } else if gap.contains(char::is_whitespace) {
+                text.push(' ');
+            }
+        }
+        text.push_str(&run.text);
+        cursor += found + run.text.len();
+    }
+    text
+}
+
+/// Without the Markdown that docling writes around links and emphasis; anything that only looks like it stays.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['[', '*', '~', '`', '_']) {
+        out.push_str(&rest[..at]);
+        let here = &rest[at..];
+        let before = out.chars().next_back();
+        if let Some((label, length)) = link(here) {
+            out.push_str(&plain(label));
+            rest = &here[length..];
+        } else if let Some((inner, length)) = emphasis(here, before) {
+            out.push_str(&plain(inner));
+            rest = &here[length..];
+        } else {
+            let step = here.chars().next().map_or(1, char::len_utf8);
+            out.push_str(&here[..step]);
+            rest = &here[step..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `[label](target)` at the start: the label, and the length of it all.
+fn link(text: &str) -> Option<(&str, usize)> {
+    let inner = text.strip_prefix('[')?;
+    let middle = inner.find("](")?;
+    let label = &inner[..middle];
+    let target = &inner[middle + 2..];
+    let end = target.find(')')?;
+    let is_target = target.starts_with(['#', '/', '.']) || target[..end].contains(':') || target[..end].contains('.');
+    (is_target && !label.contains(['[', '\n']) && !target[..end].contains(char::is_whitespace))
+        .then_some((label, 1 + middle + 2 + end + 1))
+}
+
+/// `**bold**`, `*italic*`, `~~struck~~`, `` `code` `` with nothing of a word on either outer side.
+fn emphasis(text: &str, before: Option<char>) -> Option<(&str, usize)> {
+    if before.is_some_and(char::is_alphanumeric) {
+        return None;
+    }
+    for mark in ["***", "**", "~~", "*", "`"] {
+        let Some(inner) = text.strip_prefix(mark) else {
+            continue;
+        };
+        let end = inner.find(mark)?;
+        let content = &inner[..end];
+        let after = inner[end + mark.len()..].chars().next();
+        let fits = !content.is_empty()
+            && !content.starts_with(char::is_whitespace)
+            && !content.ends_with(char::is_whitespace)
+            && !content.contains('\n')
+            && !after.is_some_and(char::is_alphanumeric);
+        return fits.then_some((content, mark.len() * 2 + end));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_go_and_look_alikes_stay() {
+        assert_eq!(plain("RUN n opens zone *n* for **two** minutes"), "RUN n opens zone n for two minutes");
+        assert_eq!(plain("see [the page](https://a.b/c_d) now"), "see the page now");
+        assert_eq!(plain("2*3*4 and a [note] and f(x)[0](y) * * *"), "2*3*4 and a [note] and f(x)[0](y) * * *");
+        assert_eq!(plain("snake_case stays"), "snake_case stays");
+    }
+
+    #[test]
+    fn runs_keep_the_space_between_them() {
+        let run = |text: &str| InlineRun { text: text.to_owned(), ..InlineRun::default() };
+        let runs = [run("hold"), run("Enter"), run(", please")];
+        assert_eq!(align(&runs, "hold **Enter**, please"), "hold Enter, please");
+    }
+}

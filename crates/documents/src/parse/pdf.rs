@@ -1,0 +1,537 @@
+//! PDF with a text layer. docling's parser gives the text cells of each page; order, paragraphs and headings are found here,
+//! because its text-only mode knows no fonts and labels everything alike.
+
+use std::collections::{HashMap, HashSet};
+
+use docling_pdf::outline::{OutlineItem, extract_outline};
+use docling_pdf::pdf_meta::PdfMeta;
+use docling_pdf::textparse::PageTextParser;
+use mnemosyne_domain::{Failure, FailureCode};
+
+use super::builder::{DocumentBuilder, single_line};
+use super::lines;
+use super::pdf_layout::{Row, order_rows};
+use crate::document::{BlockKind, Coverage, Document, Format};
+
+/// Reads the text layer of a PDF.
+pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
+    let Some(mut parser) = PageTextParser::open(bytes) else {
+        return Err(match PdfMeta::open_with_password(bytes, None) {
+            Err(_) => Failure::new(FailureCode::Encrypted, "The PDF is protected by a password."),
+            Ok(_) => Failure::new(
+                FailureCode::Damaged,
+                "The PDF is damaged: its structure cannot be read (it may have been cut off).",
+            ),
+        });
+    };
+    parser.set_keep_typography(Some(true));
+    let count = parser.page_count();
+    if count == 0 {
+        return Err(Failure::new(FailureCode::Damaged, "The PDF is damaged: it has no pages that can be read."));
+    }
+    let mut column = 0;
+    let mut pages = Vec::with_capacity(count);
+    for index in 0..count {
+        let page = parser.text_page(index);
+        pages.push(PageRows { height: page.height, rows: order_rows(&page, &mut column) });
+    }
+    drop(parser);
+
+    let empty: Vec<u32> = (1..).zip(&pages).filter(|(_, page)| page.rows.is_empty()).map(|(number, _)| number).collect();
+    if empty.len() == count {
+        return Err(Failure::new(
+            FailureCode::NoTextExtracted,
+            match count {
+                1 => "The PDF's only page holds no text; it is probably a scan.".to_owned(),
+                _ => format!("None of the PDF's {count} pages holds text; it is probably a scan."),
+            },
+        ));
+    }
+    let mut builder = DocumentBuilder::new();
+    builder.page_count = u32::try_from(count).ok();
+    if !empty.is_empty() {
+        let verb = if empty.len() == 1 { "holds" } else { "hold" };
+        builder.coverage =
+            Coverage::Partial(format!("{} of {count} pages {verb} no text ({})", empty.len(), super::number_list(&empty)));
+    }
+    remove_running_lines(&mut pages);
+    let outline = extract_outline(bytes);
+    let style = Style::of(&pages, &outline);
+    assemble(&mut builder, &pages, &style);
+    read_info(&mut builder, bytes);
+    builder.finish(Format::Pdf)
+}
+
+struct PageRows {
+    height: f32,
+    rows: Vec<Row>,
+}
+
+/// Titles that programs write by themselves.
+fn is_generated_title(title: &str) -> bool {
+    let lower = title.to_lowercase();
+    lower == "untitled"
+        || lower.starts_with("microsoft word - ")
+        || lower.starts_with("about:blank")
+        || lower.starts_with("file:")
+        || [".doc", ".docx", ".dvi", ".tex", ".indd", ".qxd", ".rtf", ".odt", ".html"].iter().any(|end| lower.ends_with(end))
+}
+
+fn read_info(builder: &mut DocumentBuilder, bytes: &[u8]) {
+    for (key, value) in docling_pdf::info::document_info(bytes, None) {
+        match key.as_str() {
+            "Title" if !is_generated_title(&value) => builder.title = Some(value),
+            "Author" => {
+                let separator = if value.contains(';') { ";" } else { " and " };
+                builder.authors.extend(value.split(separator).map(str::to_owned));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Lines at the head or foot of pages that repeat (with other numbers, perhaps), and bare page numbers.
+fn remove_running_lines(pages: &mut [PageRows]) {
+    const EDGE_ROWS: usize = 2;
+    let edge = |page: &PageRows| -> Vec<(usize, String)> {
+        let mut by_height: Vec<usize> = (0..page.rows.len()).collect();
+        by_height.sort_by(|a, b| page.rows[*a].top.total_cmp(&page.rows[*b].top));
+        let head = by_height.iter().take(EDGE_ROWS).filter(|index| page.rows[**index].bottom < page.height * 0.13);
+        let foot = by_height.iter().rev().take(EDGE_ROWS).filter(|index| page.rows[**index].top > page.height * 0.87);
+        head.chain(foot).map(|index| (*index, without_numbers(&page.rows[*index].text()))).collect()
+    };
+    let edges: Vec<Vec<(usize, String)>> = pages.iter().map(edge).collect();
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for page in &edges {
+        let once: HashSet<&str> = page.iter().map(|(_, text)| text.as_str()).collect();
+        for text in once {
+            *seen.entry(text).or_default() += 1;
+        }
+    }
+    let repeated = |text: &str| {
+        let times = seen.get(text).copied().unwrap_or(0);
+        times >= 3 || (times == 2 && edges.len() <= 4)
+    };
+    let doomed: Vec<HashSet<usize>> = edges
+        .iter()
+        .map(|page| page.iter().filter(|(_, text)| is_page_number(text) || repeated(text)).map(|(index, _)| *index).collect())
+        .collect();
+    for (page, doomed) in pages.iter_mut().zip(doomed) {
+        // A page of nothing but such lines keeps them: then they are its text.
+        if doomed.len() < page.rows.len() {
+            let mut index = 0;
+            page.rows.retain(|_| {
+                index += 1;
+                !doomed.contains(&(index - 1))
+            });
+        }
+    }
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !c.is_ascii_digit() {
+            out.push(c);
+        } else if !out.ends_with('#') {
+            out.push('#');
+        }
+    }
+    out
+}
+
+fn is_page_number(text: &str) -> bool {
+    let core: String = text.chars().filter(|c| !c.is_whitespace() && !"-–—|[]()./".contains(*c)).collect();
+    let core = core.to_lowercase();
+    matches!(core.as_str(), "#" | "##" | "page#" | "seite#" | "p#" | "#of#" | "page#of#" | "#von#" | "seite#von#")
+        || (!core.is_empty() && core.len() <= 6 && core.chars().all(|c| "ivxlc".contains(c)))
+}
+
+/// What headings look like in this document.
+struct Style {
+    /// Size of most of the text.
+    body: f32,
+    /// Sizes of headings, the largest first.
+    sizes: Vec<f32>,
+    /// Distance of most baselines from the next.
+    pitch: f32,
+    /// Outline entries by page and normal title.
+    outline: HashMap<(u32, String), u8>,
+    /// How deep the outline goes; 0 without one.
+    outline_depth: u8,
+    /// Nearly all text has a fixed pitch (a typescript): then that marks no code.
+    is_typescript: bool,
+}
+
+impl Style {
+    fn of(pages: &[PageRows], outline: &[OutlineItem]) -> Self {
+        let mut by_size: HashMap<i32, usize> = HashMap::new();
+        let mut by_pitch: HashMap<i32, usize> = HashMap::new();
+        let (mut characters, mut fixed) = (0, 0);
+        for page in pages {
+            for row in &page.rows {
+                let length: usize = row.cells.iter().map(|cell| cell.text.chars().count()).sum();
+                *by_size.entry(tenth(row.size)).or_default() += length;
+                characters += length;
+                if row.monospace.is_some() {
+                    fixed += length;
+                }
+            }
+            for pair in page.rows.windows(2) {
+                let distance = pair[1].bottom - pair[0].bottom;
+                if pair[0].column == pair[1].column && distance > 2.0 && distance < 60.0 {
+                    *by_pitch.entry((distance * 2.0).round() as i32).or_default() += 1;
+                }
+            }
+        }
+        let most = |counts: &HashMap<i32, usize>| counts.iter().max_by_key(|(key, count)| (**count, **key)).map(|(key, _)| *key);
+        let body = most(&by_size).unwrap_or(100) as f32 / 10.0;
+        let pitch = most(&by_pitch).map_or(body * 1.2, |half| half as f32 / 2.0);
+        let mut sizes: Vec<f32> = Vec::new();
+        let mut larger: Vec<i32> = by_size.keys().copied().filter(|size| *size as f32 / 10.0 > body * 1.09).collect();
+        larger.sort_unstable_by(|a, b| b.cmp(a));
+        for size in larger {
+            let size = size as f32 / 10.0;
+            if sizes.last().is_none_or(|last| size < last * 0.94) {
+                sizes.push(size);
+            }
+        }
+        let mut entries = HashMap::new();
+        let mut depth = 0;
+        for item in outline {
+            let level = (item.level + 1).min(6) as u8;
+            depth = depth.max(level);
+            if let Some(page) = item.page_no.and_then(|page| u32::try_from(page).ok()) {
+                entries.entry((page, normal_title(&item.title))).or_insert(level);
+            }
+        }
+        Self { body, sizes, pitch, outline: entries, outline_depth: depth, is_typescript: fixed * 10 > characters * 7 }
+    }
+
+    /// The heading level of a paragraph, by the outline, its size, or its number.
+    fn heading_level(&self, paragraph: &Paragraph, page: u32) -> Option<u8> {
+        let text = paragraph.text();
+        let length = text.chars().count();
+        if length > 200 || paragraph.rows.len() > 4 || !text.chars().any(char::is_alphanumeric) {
+            return None;
+        }
+        let normal = normal_title(&text);
+        if let Some(level) = self.outline.get(&(page, normal)) {
+            return Some(*level);
+        }
+        let rank = self.sizes.iter().position(|size| paragraph.size >= size * 0.97);
+        if paragraph.size > self.body * 1.09
+            && let Some(rank) = rank
+            && length <= 150
+            && !(text.ends_with(['.', ',', ';']) && paragraph.size < self.body * 1.25)
+        {
+            // Beside an outline, larger text that it does not name is a title page's or below all that it names.
+            let level = if self.outline_depth == 0 || (page == 1 && rank == 0) { rank + 1 } else { usize::from(self.outline_depth) + 1 };
+            return Some(level.min(6) as u8);
+        }
+        if self.outline_depth == 0 && paragraph.rows.len() == 1 && paragraph.gap_before && length <= 80 && paragraph.size >= self.body * 0.97 {
+            return lines::heading_level(&text).filter(|_| lines::list_mark(&text).is_none());
+        }
+        None
+    }
+}
+
+fn tenth(size: f32) -> i32 {
+    (size * 10.0).round() as i32
+}
+
+/// A title without case, spacing, numbering and punctuation, so that outline and page agree.
+fn normal_title(title: &str) -> String {
+    let title = title.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
+    title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Rows that belong together.
+struct Paragraph<'a> {
+    rows: Vec<&'a Row>,
+    size: f32,
+    gap_before: bool,
+}
+
+impl Paragraph<'_> {
+    fn text(&self) -> String {
+        let texts: Vec<String> = self.rows.iter().map(|row| row.text()).collect();
+        lines::join_lines(texts.iter().map(String::as_str))
+    }
+}
+
+/// A paragraph that may go on, on the next page or column.
+struct Pending {
+    kind: BlockKind,
+    text: String,
+    page: u32,
+}
+
+fn assemble(builder: &mut DocumentBuilder, pages: &[PageRows], style: &Style) {
+    let mut pending: Option<Pending> = None;
+    for (number, page) in (1_u32..).zip(pages) {
+        let rows = &page.rows;
+        let mut index = 0;
+        while index < rows.len() {
+            if let Some(end) = code_end(rows, index, style) {
+                settle(builder, &mut pending);
+                builder.page = Some(number);
+                builder.push(BlockKind::Code, &code_text(&rows[index..end]));
+                index = end;
+                continue;
+            }
+            if let Some((end, table)) = read_table(rows, index, style) {
+                settle(builder, &mut pending);
+                builder.page = Some(number);
+                builder.push(BlockKind::Table, &super::markdown::table_text(&table));
+                index = end;
+                continue;
+            }
+            let (end, paragraph) = read_paragraph(rows, index, style);
+            index = end;
+            add_paragraph(builder, &mut pending, &paragraph, number, style);
+        }
+    }
+    settle(builder, &mut pending);
+}
+
+fn settle(builder: &mut DocumentBuilder, pending: &mut Option<Pending>) {
+    if let Some(block) = pending.take() {
+        builder.page = Some(block.page);
+        builder.push(block.kind, &block.text);
+    }
+}
+
+fn add_paragraph(builder: &mut DocumentBuilder, pending: &mut Option<Pending>, paragraph: &Paragraph<'_>, page: u32, style: &Style) {
+    let text = paragraph.text();
+    let row_texts: Vec<String> = paragraph.rows.iter().map(|row| row.text()).collect();
+    let rows: Vec<&str> = row_texts.iter().map(|row| row.trim()).collect();
+    let kind = if lines::is_break(&text) {
+        BlockKind::Break
+    } else if let Some(level) = style.heading_level(paragraph, page) {
+        BlockKind::Heading { level }
+    } else if lines::list_mark(&text).is_some() {
+        BlockKind::ListItem
+    } else if is_set_as_verse(paragraph, &rows) {
+        BlockKind::Verse
+    } else {
+        BlockKind::Paragraph
+    };
+    if kind == BlockKind::Paragraph
+        && let Some(before) = pending
+        && matches!(before.kind, BlockKind::Paragraph | BlockKind::ListItem)
+        && goes_on(&before.text, &text)
+    {
+        before.text = lines::join_lines([before.text.as_str(), text.as_str()]);
+        return;
+    }
+    settle(builder, pending);
+    builder.page = Some(page);
+    match kind {
+        BlockKind::Verse => builder.push(kind, &rows.join("\n")),
+        BlockKind::Heading { .. } => builder.push(kind, &single_line(&text)),
+        BlockKind::Break => builder.push(kind, &text),
+        kind => *pending = Some(Pending { kind, text, page }),
+    }
+}
+
+/// Whether a sentence was cut by the end of a column or page.
+fn goes_on(before: &str, after: &str) -> bool {
+    let open = before.trim_end().chars().next_back().is_some_and(|c| c.is_alphanumeric() || matches!(c, ',' | '-' | '–' | ';' | '‐'));
+    open && after.trim_start().chars().next().is_some_and(char::is_lowercase)
+}
+
+/// Verse ends its lines long before the column does.
+fn is_set_as_verse(paragraph: &Paragraph<'_>, rows: &[&str]) -> bool {
+    if rows.len() < 3 {
+        return false;
+    }
+    let width = paragraph.rows[0].column_right - paragraph.rows[0].column_left;
+    let reach = paragraph.rows.iter().map(|row| row.right()).fold(0.0, f32::max);
+    reach < paragraph.rows[0].column_left + width * 0.8 && lines::is_verse(rows)
+}
+
+/// The rows of one paragraph, beginning at `start`.
+fn read_paragraph<'a>(rows: &'a [Row], start: usize, style: &Style) -> (usize, Paragraph<'a>) {
+    let first = &rows[start];
+    let gap_before = start == 0
+        || rows[start - 1].column != first.column
+        || first.bottom - rows[start - 1].bottom > style.pitch * 1.25;
+    let mut end = start + 1;
+    while let Some(row) = rows.get(end) {
+        if begins_paragraph(&rows[start..end], row, style) || code_end(rows, end, style).is_some() {
+            break;
+        }
+        end += 1;
+    }
+    let paragraph = Paragraph { rows: rows[start..end].iter().collect(), size: first.size, gap_before };
+    (end, paragraph)
+}
+
+fn begins_paragraph(before: &[Row], row: &Row, style: &Style) -> bool {
+    let Some(previous) = before.last() else {
+        return false;
+    };
+    if previous.column != row.column {
+        return true;
+    }
+    let scale = (previous.size.max(row.size) / style.body).max(1.0);
+    let distance = row.bottom - previous.bottom;
+    if distance > style.pitch * 1.3 * scale || distance < -1.0 {
+        return true;
+    }
+    if (row.size - previous.size).abs() > previous.size.min(row.size) * 0.12 {
+        return true;
+    }
+    let text = row.text();
+    if lines::is_break(&text) || lines::is_break(&previous.text()) {
+        return true;
+    }
+    if lines::list_mark(&text).is_some() {
+        // "… in the year\n1. " hardly happens; a mark at the left edge is a list's.
+        return lines::list_mark(&before[0].text()).is_some() || row.left() >= before[0].left() - 1.0;
+    }
+    let em = style.body;
+    let is_item = lines::list_mark(&before[0].text()).is_some();
+    let indent = row.left() - previous.left();
+    let column_width = row.column_right - row.column_left;
+    let is_ragged_end = previous.right() < row.column_right - column_width * 0.25;
+    let ends_sentence = previous.text().trim_end().ends_with(['.', '!', '?', '”', '"', ':', '»', '“']);
+    if !is_item && before.len() >= 2 && indent > em * 0.7 && indent < em * 5.0 && ends_sentence {
+        return true;
+    }
+    if is_item && indent < -em * 0.7 {
+        return true;
+    }
+    if !is_item && before.len() == 1 && indent > em * 0.7 && is_ragged_end {
+        return true;
+    }
+    is_ragged_end && ends_sentence && !is_short_lined(before, column_width)
+}
+
+/// Whether all rows so far end early, as in verse and addresses: then an early end divides nothing.
+fn is_short_lined(rows: &[Row], column_width: f32) -> bool {
+    rows.iter().all(|row| row.right() - row.column_left < column_width * 0.72) && rows.len() >= 2
+}
+
+/// The end of a run of fixed-pitch rows that begins here, if there is one.
+fn code_end(rows: &[Row], start: usize, style: &Style) -> Option<usize> {
+    if style.is_typescript {
+        return None;
+    }
+    let pitch = rows[start].monospace?;
+    let mut end = start;
+    let mut counted = 0;
+    while let Some(row) = rows.get(end) {
+        let same = row.monospace.is_some_and(|other| (other - pitch).abs() < pitch * 0.03);
+        // A row too short to tell ("}") goes with its neighbours.
+        let short = row.monospace.is_none() && row.cells.len() == 1 && row.cells[0].text.trim().chars().count() <= 8;
+        let near = end == start
+            || (row.column == rows[end - 1].column && row.bottom - rows[end - 1].bottom < style.pitch * 2.6 && row.top > rows[end - 1].top);
+        if !near || !(same || (short && end > start)) {
+            break;
+        }
+        counted += usize::from(same);
+        end += 1;
+    }
+    (counted >= 2).then_some(end)
+}
+
+/// Fixed-pitch rows with their indentation.
+fn code_text(rows: &[Row]) -> String {
+    let left = rows.iter().map(Row::left).fold(f32::INFINITY, f32::min);
+    let pitch = rows.iter().find_map(|row| row.monospace).unwrap_or(6.0);
+    let usual = rows.windows(2).map(|pair| pair[1].bottom - pair[0].bottom).fold(f32::INFINITY, f32::min);
+    let mut code = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        if index > 0 {
+            code.push('\n');
+            if row.bottom - rows[index - 1].bottom > usual * 1.6 {
+                code.push('\n');
+            }
+        }
+        let begin = code.len();
+        for cell in &row.cells {
+            let place = ((cell.left - left) / pitch).round().clamp(0.0, 200.0) as usize;
+            let written = code[begin..].chars().count();
+            code.extend(std::iter::repeat_n(' ', place.saturating_sub(written).max(usize::from(written > 0))));
+            code.push_str(cell.text.trim());
+        }
+    }
+    code
+}
+
+/// Rows of several cells whose edges agree are a table; single cells under a column go on in the row above.
+fn read_table(rows: &[Row], start: usize, style: &Style) -> Option<(usize, Vec<Vec<String>>)> {
+    let first = &rows[start];
+    if first.cells.len() < 2 || lines::list_mark(&first.text()).is_some() && first.cells.len() == 2 {
+        return None;
+    }
+    let mut columns: Vec<(f32, f32)> = first.cells.iter().map(|cell| (cell.left, cell.right)).collect();
+    let mut table = vec![row_cells(first)];
+    let mut end = start + 1;
+    let mut full_rows = 1;
+    let fits = |columns: &[(f32, f32)], left: f32, right: f32| {
+        columns.iter().position(|(l, r)| (left - l).abs() < 6.0 || (right - r).abs() < 6.0 || ((left + right) - (l + r)).abs() < 8.0)
+    };
+    while let Some(row) = rows.get(end) {
+        let previous = &rows[end - 1];
+        if row.column != first.column || row.bottom - previous.bottom > style.pitch * 3.0 || row.bottom < previous.bottom - 1.0 {
+            break;
+        }
+        let places: Vec<Option<usize>> = row.cells.iter().map(|cell| fits(&columns, cell.left, cell.right)).collect();
+        let agreeing = places.iter().flatten().count();
+        if row.cells.len() >= 2 && agreeing * 2 >= row.cells.len() {
+            for (cell, place) in row.cells.iter().zip(&places) {
+                match place {
+                    Some(place) => {
+                        columns[*place].0 = columns[*place].0.min(cell.left);
+                        columns[*place].1 = columns[*place].1.max(cell.right);
+                    }
+                    None => columns.push((cell.left, cell.right)),
+                }
+            }
+            columns.sort_by(|a, b| a.0.total_cmp(&b.0));
+            table.push(row_cells(row));
+            full_rows += 1;
+        } else if let ([cell], [Some(place)]) = (row.cells.as_slice(), places.as_slice())
+            && *place > 0
+            && row.bottom - previous.bottom < style.pitch * 1.3
+            && let Some(target) = table.last_mut().and_then(|row| row.get_mut(*place))
+        {
+            target.push(' ');
+            target.push_str(cell.text.trim());
+        } else {
+            break;
+        }
+        end += 1;
+    }
+    (full_rows >= 2).then_some((end, table))
+}
+
+fn row_cells(row: &Row) -> Vec<String> {
+    row.cells.iter().map(|cell| single_line(&cell.text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_numbers_are_told_from_text() {
+        for (text, expected) in [("12", true), ("- 3 -", true), ("Page 4 of 10", true), ("xii", true), ("Chapter 4", false), ("I", true)] {
+            assert_eq!(is_page_number(&without_numbers(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn titles_agree_with_their_outline() {
+        assert_eq!(normal_title("2.1  The Lamp – lit"), normal_title("the lamp lit"));
+        assert!(is_generated_title("Microsoft Word - thesis.doc") && !is_generated_title("A Study of Lamps"));
+    }
+
+    #[test]
+    fn broken_files_are_damaged() {
+        assert_eq!(parse(b"%PDF-1.7 nothing else").expect_err("broken").code, FailureCode::Damaged);
+    }
+}

@@ -1,0 +1,181 @@
+//! Plain text: paragraphs, headings, breaks, lists and verse as people type them.
+
+use mnemosyne_domain::Failure;
+
+use super::builder::DocumentBuilder;
+use super::lines;
+use crate::document::{BlockKind, Document, Format};
+
+/// Reads decoded plain text.
+pub(super) fn parse(text: &str) -> Result<Document, Failure> {
+    let text = text.replace("\r\n", "\n").replace(['\r', '\u{c}', '\u{2029}'], "\n");
+    let mut builder = DocumentBuilder::new();
+    let mut paragraph: Vec<&str> = Vec::new();
+    let one_line_paragraphs = text.contains("\n\n");
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if trimmed.is_empty() {
+            push_paragraph(&mut builder, &paragraph, one_line_paragraphs);
+            paragraph.clear();
+        } else if lines::is_break(trimmed) && paragraph.is_empty() {
+            builder.push(BlockKind::Break, trimmed);
+        } else {
+            paragraph.push(line);
+        }
+    }
+    push_paragraph(&mut builder, &paragraph, one_line_paragraphs);
+    let first = builder.blocks().first().map(|block| block.kind);
+    builder.title = labelled_value(&text, "title").or_else(|| {
+        matches!(first, Some(BlockKind::Heading { .. }))
+            .then(|| text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned))
+            .flatten()
+    });
+    builder.authors = labelled_value(&text, "author")
+        .or_else(|| labelled_value(&text, "artist"))
+        .into_iter()
+        .collect();
+    builder.finish(Format::Text)
+}
+
+/// The value of a `Title: …` line among the first lines.
+fn labelled_value(text: &str, label: &str) -> Option<String> {
+    text.lines().take(12).find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim().eq_ignore_ascii_case(label) && !value.trim().is_empty() && value.len() < 200)
+            .then(|| value.trim().to_owned())
+    })
+}
+
+/// `lines_apart`: whether blank lines divide paragraphs; without any, each line is a paragraph of its own.
+fn push_paragraph(builder: &mut DocumentBuilder, paragraph: &[&str], lines_apart: bool) {
+    let Some(first) = paragraph.first() else {
+        return;
+    };
+    let trimmed: Vec<&str> = paragraph.iter().map(|line| line.trim()).collect();
+    if let [line] = trimmed.as_slice() {
+        let kind = match lines::heading_level(line) {
+            Some(level) => BlockKind::Heading { level },
+            None if lines::list_mark(line).is_some() => BlockKind::ListItem,
+            None => BlockKind::Paragraph,
+        };
+        builder.push(kind, line);
+        return;
+    }
+    if !lines_apart {
+        for line in paragraph {
+            push_paragraph(builder, &[line], true);
+        }
+        return;
+    }
+    if is_table(paragraph) {
+        builder.push(BlockKind::Table, &paragraph.join("\n"));
+    } else if trimmed.iter().filter(|line| lines::list_mark(line).is_some()).count() * 2 >= trimmed.len()
+        && lines::list_mark(trimmed[0]).is_some()
+    {
+        push_list(builder, &trimmed);
+    } else if paragraph.iter().all(|line| line.starts_with("    ") || line.starts_with('\t')) && looks_like_code(paragraph) {
+        builder.push(BlockKind::Code, &paragraph.join("\n"));
+    } else if trimmed.iter().all(|line| line.starts_with('>')) {
+        let quoted = trimmed.iter().map(|line| line.trim_start_matches(['>', ' ']));
+        builder.push(BlockKind::Quote, &lines::join_lines(quoted));
+    } else if is_labels(&trimmed) {
+        builder.push(BlockKind::Paragraph, &trimmed.join("\n"));
+    } else if lines::is_verse(&trimmed) || is_labelled_verse(&trimmed) {
+        builder.push(BlockKind::Verse, &trimmed.join("\n"));
+    } else if let (Some(level), false) = (lines::heading_level(first), trimmed.len() > 3 && first.len() > 40) {
+        builder.push(BlockKind::Heading { level }, first);
+        push_paragraph(builder, &paragraph[1..], lines_apart);
+    } else {
+        builder.push(BlockKind::Paragraph, &lines::join_lines(trimmed));
+    }
+}
+
+fn push_list(builder: &mut DocumentBuilder, trimmed: &[&str]) {
+    let mut item: Vec<&str> = Vec::new();
+    for line in trimmed {
+        if lines::list_mark(line).is_some() && !item.is_empty() {
+            builder.push(BlockKind::ListItem, &lines::join_lines(item.drain(..)));
+        }
+        item.push(line);
+    }
+    builder.push(BlockKind::ListItem, &lines::join_lines(item));
+}
+
+/// `Artist: …` over `Year: …`: lines that each name one thing.
+fn is_labels(trimmed: &[&str]) -> bool {
+    trimmed.iter().all(|line| {
+        line.split_once(':').is_some_and(|(name, value)| {
+            name.len() <= 30 && name.split_whitespace().count() <= 3 && value.starts_with([' ', '\t'])
+        })
+    })
+}
+
+/// `[Chorus]` over lines of song.
+fn is_labelled_verse(trimmed: &[&str]) -> bool {
+    trimmed[0].starts_with('[') && trimmed[0].ends_with(']') && trimmed[1..].iter().all(|line| line.chars().count() <= 80)
+}
+
+/// Columns set apart by pipes, tabs or runs of spaces at the same places in each line.
+fn is_table(paragraph: &[&str]) -> bool {
+    let piped = paragraph.iter().filter(|line| line.matches('|').count() >= 2).count();
+    if piped == paragraph.len() {
+        return true;
+    }
+    let cells = |line: &str| {
+        line.trim().split('\t').flat_map(|part| part.split("   ")).filter(|cell| !cell.trim().is_empty()).count()
+    };
+    let wide = paragraph.iter().filter(|line| cells(line) >= 3).count();
+    paragraph.len() >= 2 && wide * 10 >= paragraph.len() * 8
+}
+
+fn looks_like_code(paragraph: &[&str]) -> bool {
+    let marks = paragraph
+        .iter()
+        .filter(|line| line.contains(['{', '}', ';', '=', '<', '>', '$', '#', '(']))
+        .count();
+    marks * 2 >= paragraph.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(text: &str) -> Vec<(BlockKind, String)> {
+        let document = parse(text).expect("parses");
+        document.blocks.iter().map(|block| (block.kind, document.text[block.span.clone()].to_owned())).collect()
+    }
+
+    #[test]
+    fn a_book_as_typed() {
+        let blocks = kinds(
+            "CHAPTER I\n\nIt was a dark\nand stormy night, and nobody who could help it was out of doors.\n\n* * *\n\n- one\n- two\n  more\n\n    let x = 1;\n    let y = 2;\n",
+        );
+        let found: Vec<BlockKind> = blocks.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(
+            found,
+            [
+                BlockKind::Heading { level: 2 },
+                BlockKind::Paragraph,
+                BlockKind::Break,
+                BlockKind::ListItem,
+                BlockKind::ListItem,
+                BlockKind::Code,
+            ]
+        );
+        assert!(blocks[1].1.starts_with("It was a dark and stormy night"));
+        assert_eq!(blocks[4].1, "- two more");
+    }
+
+    #[test]
+    fn a_song_as_typed() {
+        let document = parse("Title: Tide\nArtist: Us\n\n[Verse 1]\nThe tide came in\nAnd the boats leaned over\n").expect("parses");
+        assert_eq!(document.title.as_deref(), Some("Tide"));
+        assert_eq!(document.blocks[1].kind, BlockKind::Verse);
+        assert!(document.text.contains("came in\nAnd"));
+    }
+
+    #[test]
+    fn lines_without_blank_lines_are_paragraphs() {
+        assert_eq!(kinds("First line of a log.\nSecond line of a log.").len(), 2);
+    }
+}

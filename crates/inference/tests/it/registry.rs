@@ -1,0 +1,77 @@
+//! Which model is chosen.
+
+use std::path::Path;
+
+use mnemosyne_domain::ModelKind;
+use mnemosyne_domain::ports::EmbedderRegistry;
+use mnemosyne_inference::{KnownModel, ModelFile, ModelStore, OpenAiSettings, Registry};
+
+use crate::outbound;
+
+const CONFIGURATION: &str = r#"{"vocab_size":10,"hidden_size":4,"num_hidden_layers":1,"num_attention_heads":1,
+"intermediate_size":4,"hidden_act":"gelu","hidden_dropout_prob":0.1,"max_position_embeddings":8,"type_vocab_size":2,
+"initializer_range":0.02,"layer_norm_eps":1e-12,"pad_token_id":0,"model_type":"bert"}"#;
+
+const CATALOGUE: &[KnownModel] = &[KnownModel {
+    name: "tiny",
+    repository: "people/tiny",
+    revision: "0123456789abcdef0123456789abcdef01234567",
+    description: "For tests.",
+    licence: "MIT",
+    files: &[ModelFile {
+        name: "config.json",
+        size: CONFIGURATION.len() as u64,
+        sha256: "",
+    }],
+}];
+
+fn registry(models: &Path, environment: Option<OpenAiSettings>) -> Registry {
+    Registry::with_store(
+        environment,
+        ModelStore::with_catalogue(models, CATALOGUE),
+        &outbound(),
+    )
+    .expect("usable")
+}
+
+fn ids(registry: &Registry) -> Vec<String> {
+    registry.available().into_iter().map(|model| model.id).collect()
+}
+
+#[test]
+fn a_model_that_is_fetched_meanwhile_is_seen_and_a_removed_one_is_not() {
+    let models = tempfile::tempdir().expect("a folder");
+    let registry = registry(models.path(), None);
+    assert_eq!(ids(&registry), ["lexical-hash-v1"]);
+    assert_eq!(registry.system().model().kind, ModelKind::Lexical);
+
+    let folder = models.path().join("tiny");
+    std::fs::create_dir(&folder).expect("writable");
+    std::fs::write(folder.join("config.json"), CONFIGURATION).expect("writable");
+    assert_eq!(ids(&registry), ["people/tiny", "lexical-hash-v1"]);
+    let system = registry.system();
+    assert_eq!(
+        (system.model().dimension, system.model().kind),
+        (4, ModelKind::Neural)
+    );
+    assert!(registry.by_id("lexical-hash-v1").is_some());
+
+    std::fs::remove_dir_all(&folder).expect("removable");
+    assert_eq!(ids(&registry), ["lexical-hash-v1"]);
+    assert!(registry.by_id("people/tiny").is_none());
+}
+
+#[test]
+fn the_environments_server_comes_first_and_the_others_stay() {
+    let models = tempfile::tempdir().expect("a folder");
+    let folder = models.path().join("tiny");
+    std::fs::create_dir(&folder).expect("writable");
+    std::fs::write(folder.join("config.json"), CONFIGURATION).expect("writable");
+    let settings = OpenAiSettings::new("http://127.0.0.1:1", "remote-model", 1_024);
+    let registry = registry(models.path(), Some(settings));
+    assert_eq!(ids(&registry), ["remote-model", "people/tiny", "lexical-hash-v1"]);
+    assert_eq!(registry.system().model().id, "remote-model");
+    assert_eq!(registry.system().model().dimension, 1_024);
+    assert!(registry.by_id("people/tiny").is_some());
+    assert!(registry.by_id("unknown").is_none());
+}
