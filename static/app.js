@@ -185,7 +185,7 @@
         const target = byId(part.dataset.for);
         if (target) morphChildren(target, part.content);
       }
-      const tiles = [...old.querySelectorAll(".tiles > div")].map((tile) => tile.textContent.trim().replace(/\s+/g, " "));
+      const tiles = [...old.querySelectorAll(".tiles > div")].map((tile) => [...tile.children].map((part) => part.textContent.trim()).join(" "));
       const jobs = old.querySelectorAll(".job").length;
       announce(tiles.length ? tiles.join(", ") : `${jobs} running`, 15000);
     }

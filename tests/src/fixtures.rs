@@ -242,10 +242,11 @@ pub fn nested_html() -> Vec<u8> {
     format!("<!DOCTYPE html><html><body>{}deep{}</body></html>", "<div>".repeat(depth), "</div>".repeat(depth)).into_bytes()
 }
 
-/// Text with every run of white space as one space and typographic quotes as plain ones, so that line ends, columns
-/// and quotation marks do not decide whether two texts are the same.
+/// Text with every run of white space as one space, typographic quotes as plain ones and ligatures as their letters, so
+/// that line ends, columns and typography do not decide whether two texts are the same.
 pub fn normalised(text: &str) -> String {
-    let plain: String = text
+    let apart = text.replace('ﬁ', "fi").replace('ﬂ', "fl").replace('ﬀ', "ff");
+    let plain: String = apart
         .chars()
         .filter(|letter| *letter != '\u{ad}')
         .map(|letter| match letter {

@@ -136,6 +136,16 @@ impl Installation {
         Server::start(self, &words)
     }
 
+    /// Starts `serve` on a folder that a command has set up, whose administrator is therefore known already.
+    pub fn serve_as(&self, administrator: &str, password: &str) -> Server<'_> {
+        *self.first_start.borrow_mut() = Some(FirstStart {
+            administrator: administrator.to_owned(),
+            password: password.to_owned(),
+            token: String::new(),
+        });
+        self.serve()
+    }
+
     /// The digests of everything in the blob store: the names of files of 64 hexadecimal digits below the data folder.
     pub fn blobs(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();

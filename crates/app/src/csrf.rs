@@ -54,7 +54,9 @@ impl Forgery {
                  MNEMOSYNE_TRUSTED_PROXIES."
             }
             Self::NoReferer => "The request does not say which page it comes from.",
-            Self::NoCookie => "The browser sent no CSRF cookie; allow cookies for this site and load the page again.",
+            Self::NoCookie => {
+                "The browser sent no CSRF cookie; allow cookies for this site and load the page again."
+            }
             Self::WrongToken => "The CSRF token is missing or out of date; load the page again.",
         }
     }
@@ -68,7 +70,10 @@ impl From<Forgery> for ApiError {
 
 /// Whether a method may change something.
 pub fn is_unsafe(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+    !matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    )
 }
 
 /// Checks where a request comes from and that it repeats the token: in its header, or as `form_token`.
@@ -83,7 +88,10 @@ pub fn check(
         check_referer(headers, info, trusted_origins)?;
     }
     let jar = CookieJar::from_headers(headers);
-    let secret = jar.get(COOKIE).map(|cookie| cookie.value()).ok_or(Forgery::NoCookie)?;
+    let secret = jar
+        .get(COOKIE)
+        .map(|cookie| cookie.value())
+        .ok_or(Forgery::NoCookie)?;
     let sent = form_token.or_else(|| headers.get(HEADER).and_then(|value| value.to_str().ok()));
     if sent.is_some_and(|token| matches(token, secret)) {
         Ok(())
@@ -110,9 +118,14 @@ pub(crate) fn check_origin(
 }
 
 fn check_referer(headers: &HeaderMap, info: &RequestInfo, trusted_origins: &[String]) -> Result<(), Forgery> {
-    let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok()).ok_or(Forgery::NoReferer)?;
+    let referer = headers
+        .get(header::REFERER)
+        .and_then(|value| value.to_str().ok())
+        .ok_or(Forgery::NoReferer)?;
     let after_scheme = referer.find("://").ok_or(Forgery::NoReferer)? + 3;
-    let end = referer[after_scheme..].find(['/', '?', '#']).map_or(referer.len(), |at| after_scheme + at);
+    let end = referer[after_scheme..]
+        .find(['/', '?', '#'])
+        .map_or(referer.len(), |at| after_scheme + at);
     let origin = referer[..end].to_ascii_lowercase();
     if origin == info.origin() || is_trusted(&origin, trusted_origins) {
         Ok(())
@@ -148,7 +161,10 @@ impl Csrf {
             Some(secret) => secret.into(),
             None => new_secret().into(),
         };
-        Self { secret, was_asked_for: Arc::default() }
+        Self {
+            secret,
+            was_asked_for: Arc::default(),
+        }
     }
 
     /// The token under a fresh mask.
@@ -190,8 +206,12 @@ pub async fn provide(info: RequestInfo, mut request: Request, next: Next) -> Res
         .iter()
         .any(|value| value.as_bytes().starts_with(b"csrftoken="));
     if csrf.was_asked_for.load(Ordering::Relaxed) && !sets_one {
-        response.headers_mut().append(header::SET_COOKIE, cookie(&csrf.secret, info.scheme));
-        response.headers_mut().append(header::VARY, HeaderValue::from_static("Cookie"));
+        response
+            .headers_mut()
+            .append(header::SET_COOKIE, cookie(&csrf.secret, info.scheme));
+        response
+            .headers_mut()
+            .append(header::VARY, HeaderValue::from_static("Cookie"));
     }
     response
 }
@@ -212,17 +232,36 @@ impl<T: DeserializeOwned> FromRequest<AppState> for CheckedForm<T> {
         let (parts, body) = request.into_parts();
         let audience = Audience::of(parts.uri.path(), &parts.headers);
         let refused = |status, code, detail: &str| refuse(audience, status, code, detail);
-        let malformed = || refused(StatusCode::BAD_REQUEST, "invalid_form", "The form could not be read.");
+        let malformed = || {
+            refused(
+                StatusCode::BAD_REQUEST,
+                "invalid_form",
+                "The form could not be read.",
+            )
+        };
         let Ok(body) = to_bytes(body, MAX_FORM_BYTES).await else {
-            return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The form is too long."));
+            return Err(refused(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "The form is too long.",
+            ));
         };
         let again = || Request::from_parts(parts.clone(), Body::from(body.clone()));
-        let token: Form<FormToken> = Form::from_request(again(), state).await.map_err(|_| malformed())?;
+        let token: Form<FormToken> = Form::from_request(again(), state)
+            .await
+            .map_err(|_| malformed())?;
         let info = parts.extensions.get::<RequestInfo>().ok_or_else(malformed)?;
         let trusted = &state.settings.csrf_trusted_origins;
-        check(&parts.headers, info, trusted, token.0.csrfmiddlewaretoken.as_deref())
-            .map_err(|forgery| refused(StatusCode::FORBIDDEN, "csrf_failed", forgery.sentence()))?;
-        let form: Form<T> = Form::from_request(again(), state).await.map_err(|_| malformed())?;
+        check(
+            &parts.headers,
+            info,
+            trusted,
+            token.0.csrfmiddlewaretoken.as_deref(),
+        )
+        .map_err(|forgery| refused(StatusCode::FORBIDDEN, "csrf_failed", forgery.sentence()))?;
+        let form: Form<T> = Form::from_request(again(), state)
+            .await
+            .map_err(|_| malformed())?;
         Ok(Self(form.0))
     }
 }
@@ -234,15 +273,26 @@ mod tests {
     const SECRET: &str = "abcdefghijklmnopqrstuvwxyz012345";
 
     fn info(scheme: Scheme) -> RequestInfo {
-        RequestInfo { id: "1".into(), client: None, scheme, host: "own.example".into() }
+        RequestInfo {
+            id: "1".into(),
+            client: None,
+            scheme,
+            host: "own.example".into(),
+        }
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     fn judge(scheme: Scheme, pairs: &[(&'static str, &str)], token: Option<&str>) -> Result<(), Forgery> {
-        let trusted = ["https://other.example".to_owned(), "https://*.wild.example".to_owned()];
+        let trusted = [
+            "https://other.example".to_owned(),
+            "https://*.wild.example".to_owned(),
+        ];
         check(&headers(pairs), &info(scheme), &trusted, token)
     }
 
@@ -254,9 +304,15 @@ mod tests {
         assert_eq!(judge(Scheme::Http, &[cookie], Some(&token)), Ok(()));
         assert_eq!(judge(Scheme::Http, &[cookie, (HEADER, &token)], None), Ok(()));
         assert_eq!(judge(Scheme::Http, &[cookie], None), Err(Forgery::WrongToken));
-        assert_eq!(judge(Scheme::Http, &[cookie], Some(&mask(&new_secret()))), Err(Forgery::WrongToken));
+        assert_eq!(
+            judge(Scheme::Http, &[cookie], Some(&mask(&new_secret()))),
+            Err(Forgery::WrongToken)
+        );
         assert_eq!(judge(Scheme::Http, &[], Some(&token)), Err(Forgery::NoCookie));
-        assert_eq!(judge(Scheme::Http, &[("cookie", "csrftoken=")], Some("")), Err(Forgery::WrongToken));
+        assert_eq!(
+            judge(Scheme::Http, &[("cookie", "csrftoken=")], Some("")),
+            Err(Forgery::WrongToken)
+        );
     }
 
     #[test]
@@ -264,9 +320,17 @@ mod tests {
         let cookie = format!("csrftoken={SECRET}");
         let token = mask(SECRET);
         let with_origin = |origin: &str| {
-            judge(Scheme::Https, &[("cookie", &cookie), ("origin", origin)], Some(&token))
+            judge(
+                Scheme::Https,
+                &[("cookie", &cookie), ("origin", origin)],
+                Some(&token),
+            )
         };
-        for good in ["https://own.example", "https://other.example", "https://a.b.wild.example"] {
+        for good in [
+            "https://own.example",
+            "https://other.example",
+            "https://a.b.wild.example",
+        ] {
             assert_eq!(with_origin(good), Ok(()), "{good}");
         }
         for bad in [
@@ -285,10 +349,22 @@ mod tests {
     fn over_https_a_referer_stands_in_for_the_origin() {
         let cookie = format!("csrftoken={SECRET}");
         let token = mask(SECRET);
-        let with = |referer: &str| judge(Scheme::Https, &[("cookie", &cookie), ("referer", referer)], Some(&token));
+        let with = |referer: &str| {
+            judge(
+                Scheme::Https,
+                &[("cookie", &cookie), ("referer", referer)],
+                Some(&token),
+            )
+        };
         assert_eq!(with("https://own.example/x?y"), Ok(()));
-        assert_eq!(with("https://own.example.evil.example/"), Err(Forgery::ForeignOrigin));
+        assert_eq!(
+            with("https://own.example.evil.example/"),
+            Err(Forgery::ForeignOrigin)
+        );
         assert_eq!(with("nonsense"), Err(Forgery::NoReferer));
-        assert_eq!(judge(Scheme::Https, &[("cookie", &cookie)], Some(&token)), Err(Forgery::NoReferer));
+        assert_eq!(
+            judge(Scheme::Https, &[("cookie", &cookie)], Some(&token)),
+            Err(Forgery::NoReferer)
+        );
     }
 }

@@ -27,7 +27,10 @@ impl Audience {
         if path.starts_with(API_ROOT) || matches!(path, "/live/" | "/ready/" | "/metrics") {
             return Self::Program;
         }
-        let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let accepted = headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         if accepted.contains("application/json") && !accepted.contains("text/html") {
             Self::Program
         } else {
@@ -54,7 +57,13 @@ pub struct Described {
 impl Described {
     /// A failure with nothing but status, word and sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), fields: BTreeMap::new(), retry_after: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            fields: BTreeMap::new(),
+            retry_after: None,
+        }
     }
 }
 
@@ -64,9 +73,11 @@ const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// Says what a failed use case is to the outside, and writes into the log what it is inside.
 pub fn describe(error: ServiceError) -> Described {
     match error {
-        ServiceError::NotFound(what) => {
-            Described::new(StatusCode::NOT_FOUND, "not_found", format!("There is no such {what}."))
-        }
+        ServiceError::NotFound(what) => Described::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("There is no such {what}."),
+        ),
         ServiceError::Unauthenticated => Described::new(
             StatusCode::UNAUTHORIZED,
             "authentication_failed",
@@ -77,13 +88,21 @@ pub fn describe(error: ServiceError) -> Described {
         }
         ServiceError::Invalid(fields) => Described {
             fields,
-            ..Described::new(StatusCode::BAD_REQUEST, "invalid", "Some fields are not as they must be.")
+            ..Described::new(
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                "Some fields are not as they must be.",
+            )
         },
         ServiceError::Conflict { code, message } => Described::new(StatusCode::CONFLICT, code, message),
         ServiceError::TooLarge(limit) => too_large(limit),
         ServiceError::Throttled(pause) => Described {
             retry_after: Some(pause),
-            ..Described::new(StatusCode::TOO_MANY_REQUESTS, "throttled", "Too many requests; try again later.")
+            ..Described::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "throttled",
+                "Too many requests; try again later.",
+            )
         },
         ServiceError::Document(failure) => {
             Described::new(StatusCode::BAD_REQUEST, failure.code.as_str(), failure.message)
@@ -157,7 +176,13 @@ impl From<ServiceError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Described { status, code, detail, fields, retry_after } = self.0;
+        let Described {
+            status,
+            code,
+            detail,
+            fields,
+            retry_after,
+        } = self.0;
         let body = if fields.is_empty() {
             json!({ "detail": detail, "code": code })
         } else {
@@ -166,7 +191,10 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"mnemosyne\""));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"mnemosyne\""),
+            );
         }
         if let Some(pause) = retry_after {
             headers.insert(header::RETRY_AFTER, pause.as_secs().max(1).into());
@@ -197,13 +225,20 @@ mod tests {
             (ServiceError::Unauthenticated, 401, "authentication_failed"),
             (ServiceError::Forbidden("No.".into()), 403, "permission_denied"),
             (
-                ServiceError::Conflict { code: "library_type_frozen", message: "m".into() },
+                ServiceError::Conflict {
+                    code: "library_type_frozen",
+                    message: "m".into(),
+                },
                 409,
                 "library_type_frozen",
             ),
             (ServiceError::TooLarge(10), 413, "too_large"),
             (ServiceError::Throttled(Duration::from_secs(3)), 429, "throttled"),
-            (ServiceError::Unavailable("secret path".into()), 503, "unavailable"),
+            (
+                ServiceError::Unavailable("secret path".into()),
+                503,
+                "unavailable",
+            ),
             (ServiceError::Internal("secret path".into()), 500, "internal"),
         ];
         for (error, status, code) in cases {

@@ -20,8 +20,16 @@ const BUILD: &str = "mnemosyne_build_info";
 pub(crate) const NAMES: [(&str, &str, &str); 7] = [
     (BUILD, "gauge", "Always 1; the label says which version runs."),
     (UPTIME, "gauge", "Seconds since this process began to serve."),
-    (REQUESTS, "counter", "Requests answered, by method, route and status."),
-    (DURATION, "histogram", "Seconds until an answer began, by method and route."),
+    (
+        REQUESTS,
+        "counter",
+        "Requests answered, by method, route and status.",
+    ),
+    (
+        DURATION,
+        "histogram",
+        "Seconds until an answer began, by method and route.",
+    ),
     (IN_FLIGHT, "gauge", "Requests whose answer has not begun."),
     (JOBS, "gauge", "Jobs by status."),
     (JOB_FAILURES, "gauge", "Failed jobs by the code of their failure."),
@@ -78,10 +86,16 @@ impl Metrics {
     pub(crate) fn record(&self, method: &'static str, route: &str, status: u16, elapsed: Duration) {
         // A panic while the lock was held leaves whole numbers behind.
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        *requests.by_status.entry((method, route.to_owned(), status)).or_default() += 1;
+        *requests
+            .by_status
+            .entry((method, route.to_owned(), status))
+            .or_default() += 1;
         let seconds = elapsed.as_secs_f64();
         let histogram = requests.durations.entry((method, route.to_owned())).or_default();
-        let bucket = BUCKETS.iter().position(|end| seconds <= *end).unwrap_or(BUCKETS.len());
+        let bucket = BUCKETS
+            .iter()
+            .position(|end| seconds <= *end)
+            .unwrap_or(BUCKETS.len());
         histogram.counts[bucket] += 1;
         histogram.sum += seconds;
     }
@@ -95,18 +109,36 @@ impl Metrics {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
             match name {
                 BUILD => sample(&mut text, name, &[("version", version)], "1"),
-                UPTIME => sample(&mut text, name, &[], &format!("{:.3}", self.began.elapsed().as_secs_f64())),
-                IN_FLIGHT => sample(&mut text, name, &[], &self.in_flight.load(Ordering::Relaxed).to_string()),
+                UPTIME => sample(
+                    &mut text,
+                    name,
+                    &[],
+                    &format!("{:.3}", self.began.elapsed().as_secs_f64()),
+                ),
+                IN_FLIGHT => sample(
+                    &mut text,
+                    name,
+                    &[],
+                    &self.in_flight.load(Ordering::Relaxed).to_string(),
+                ),
                 REQUESTS => {
                     for ((method, route, status), count) in &requests.by_status {
-                        let labels =
-                            [("method", *method), ("route", route.as_str()), ("status", &status.to_string())];
+                        let labels = [
+                            ("method", *method),
+                            ("route", route.as_str()),
+                            ("status", &status.to_string()),
+                        ];
                         sample(&mut text, name, &labels, &count.to_string());
                     }
                 }
                 DURATION => {
                     for ((method, route), histogram) in &requests.durations {
-                        write_histogram(&mut text, name, &[("method", method), ("route", route)], histogram);
+                        write_histogram(
+                            &mut text,
+                            name,
+                            &[("method", method), ("route", route)],
+                            histogram,
+                        );
                     }
                 }
                 JOBS => {
@@ -128,20 +160,32 @@ impl Metrics {
 
 fn write_histogram(text: &mut String, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
     let mut total = 0;
-    for (count, end) in histogram.counts.iter().zip(BUCKETS.iter().map(f64::to_string).chain(["+Inf".to_owned()])) {
+    for (count, end) in histogram
+        .counts
+        .iter()
+        .zip(BUCKETS.iter().map(f64::to_string).chain(["+Inf".to_owned()]))
+    {
         total += count;
         let mut labels = labels.to_vec();
         labels.push(("le", &end));
         sample(text, &format!("{name}_bucket"), &labels, &total.to_string());
     }
-    sample(text, &format!("{name}_sum"), labels, &format!("{:.6}", histogram.sum));
+    sample(
+        text,
+        &format!("{name}_sum"),
+        labels,
+        &format!("{:.6}", histogram.sum),
+    );
     sample(text, &format!("{name}_count"), labels, &total.to_string());
 }
 
 fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: &str) {
     text.push_str(name);
     for (at, (label, value)) in labels.iter().enumerate() {
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let value = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         let _ = write!(text, "{}{label}=\"{value}\"", if at == 0 { "{" } else { "," });
     }
     if !labels.is_empty() {
@@ -177,15 +221,25 @@ mod tests {
             "mnemosyne_jobs{status=\"pending\"} 3",
             "mnemosyne_jobs_failed{code=\"damaged\"} 1",
         ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
         }
         drop(open);
-        assert!(metrics.render("1", None).contains("mnemosyne_http_requests_in_flight 0\n"));
+        assert!(
+            metrics
+                .render("1", None)
+                .contains("mnemosyne_http_requests_in_flight 0\n")
+        );
     }
 
     #[test]
     fn the_names_are_a_promise() {
-        let names: Vec<String> = NAMES.iter().map(|(name, kind, _)| format!("{name} {kind}")).collect();
+        let names: Vec<String> = NAMES
+            .iter()
+            .map(|(name, kind, _)| format!("{name} {kind}"))
+            .collect();
         assert_eq!(
             names,
             [

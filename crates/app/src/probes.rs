@@ -21,7 +21,9 @@ pub(crate) async fn live() -> Json<Value> {
 /// 200 when everything that is required answers, otherwise 503; each dependency's state and time.
 pub(crate) async fn ready(State(state): State<AppState>) -> Response {
     let dependencies = state.services.dependencies().await;
-    let is_ready = dependencies.iter().all(|one| one.problem.is_none() || !one.required);
+    let is_ready = dependencies
+        .iter()
+        .all(|one| one.problem.is_none() || !one.required);
     let described: Map<String, Value> = dependencies
         .into_iter()
         .map(|one| {
@@ -34,7 +36,11 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Response {
             (one.name.to_owned(), report)
         })
         .collect();
-    let (status, word) = if is_ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
+    let (status, word) = if is_ready {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    };
     (status, Json(json!({ "status": word, "dependencies": described }))).into_response()
 }
 
@@ -56,7 +62,11 @@ pub(crate) async fn metrics(State(state): State<AppState>, info: RequestInfo) ->
         }
     };
     let text = state.metrics.render(&state.settings.version, jobs.as_ref());
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response())
 }
 
 /// Loopback, private and link-local networks.
@@ -75,10 +85,25 @@ mod tests {
 
     #[test]
     fn internal_is_what_no_stranger_can_be() {
-        for internal in ["127.0.0.1", "10.1.2.3", "172.18.0.9", "192.168.1.1", "169.254.1.1", "::1", "fd00::1", "fe80::1"] {
+        for internal in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.18.0.9",
+            "192.168.1.1",
+            "169.254.1.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+        ] {
             assert!(is_internal(internal.parse().unwrap()), "{internal}");
         }
-        for external in ["203.0.113.9", "172.32.0.1", "100.64.0.1", "2001:db8::1", "8.8.8.8"] {
+        for external in [
+            "203.0.113.9",
+            "172.32.0.1",
+            "100.64.0.1",
+            "2001:db8::1",
+            "8.8.8.8",
+        ] {
             assert!(!is_internal(external.parse().unwrap()), "{external}");
         }
     }

@@ -26,7 +26,13 @@ pub fn key(jar: &CookieJar) -> Option<String> {
 
 /// The header that gives a browser the session that was just opened.
 pub fn cookie(opened: &OpenedSession, scheme: Scheme) -> HeaderValue {
-    set_cookie(COOKIE, &opened.key, SESSION_AGE.num_seconds(), ReadableBy::ServerOnly, scheme)
+    set_cookie(
+        COOKIE,
+        &opened.key,
+        SESSION_AGE.num_seconds(),
+        ReadableBy::ServerOnly,
+        scheme,
+    )
 }
 
 /// The header that makes a browser forget its session.
@@ -51,7 +57,11 @@ pub(crate) fn set_cookie(
     readable_by: ReadableBy,
     scheme: Scheme,
 ) -> HeaderValue {
-    let http_only = if readable_by == ReadableBy::ServerOnly { "; HttpOnly" } else { "" };
+    let http_only = if readable_by == ReadableBy::ServerOnly {
+        "; HttpOnly"
+    } else {
+        ""
+    };
     let secure = if scheme == Scheme::Https { "; Secure" } else { "" };
     let text = format!("{name}={value}; Path=/; Max-Age={max_age_seconds}; SameSite=Lax{http_only}{secure}");
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
@@ -75,12 +85,20 @@ impl FromRequestParts<AppState> for SignedIn {
             return Err(sign_in_first(&parts.uri));
         };
         match state.services.session_principal(&session_key).await {
-            Ok(Some(principal)) => Ok(Self { principal, session_key }),
+            Ok(Some(principal)) => Ok(Self {
+                principal,
+                session_key,
+            }),
             Ok(None) => Err(sign_in_first(&parts.uri)),
             Err(error) => {
                 let described = describe(error);
                 let audience = Audience::of(parts.uri.path(), &parts.headers);
-                Err(refuse(audience, described.status, described.code, &described.detail))
+                Err(refuse(
+                    audience,
+                    described.status,
+                    described.code,
+                    &described.detail,
+                ))
             }
         }
     }
@@ -94,15 +112,16 @@ fn sign_in_first(uri: &Uri) -> Response {
 /// Percent-encodes everything but what a path may hold as it is.
 fn escape(text: &str) -> String {
     use std::fmt::Write;
-    text.bytes().fold(String::with_capacity(text.len()), |mut escaped, byte| {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // A String takes everything that is written to it.
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-        escaped
-    })
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut escaped, byte| {
+            if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+                escaped.push(char::from(byte));
+            } else {
+                // A String takes everything that is written to it.
+                let _ = write!(escaped, "%{byte:02X}");
+            }
+            escaped
+        })
 }
 
 /// Where to go after signing in: a path of this server, never another one's address.
@@ -122,7 +141,10 @@ mod tests {
 
     #[test]
     fn the_cookie_is_guarded() {
-        let opened = OpenedSession { key: "abc".into(), expires_at: chrono::Utc::now() };
+        let opened = OpenedSession {
+            key: "abc".into(),
+            expires_at: chrono::Utc::now(),
+        };
         assert_eq!(
             cookie(&opened, Scheme::Https),
             "sessionid=abc; Path=/; Max-Age=1209600; SameSite=Lax; HttpOnly; Secure"
@@ -136,7 +158,14 @@ mod tests {
     #[test]
     fn a_way_back_stays_on_this_server() {
         assert_eq!(safe_next(Some("/libraries/?q=1")), "/libraries/?q=1");
-        for bad in ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:x", "/a\nb", ""] {
+        for bad in [
+            "//evil.example/",
+            "https://evil.example/",
+            "/\\evil.example",
+            "javascript:x",
+            "/a\nb",
+            "",
+        ] {
             assert_eq!(safe_next(Some(bad)), "/", "{bad}");
         }
         assert_eq!(safe_next(None), "/");
@@ -145,6 +174,9 @@ mod tests {
     #[test]
     fn strangers_are_sent_to_sign_in_and_back() {
         let response = sign_in_first(&Uri::from_static("/search/?q=a%20b&x=1"));
-        assert_eq!(response.headers()["location"], "/accounts/login/?next=/search/%3Fq%3Da%2520b%26x%3D1");
+        assert_eq!(
+            response.headers()["location"],
+            "/accounts/login/?next=/search/%3Fq%3Da%2520b%26x%3D1"
+        );
     }
 }

@@ -26,6 +26,8 @@ pub struct AppSettings {
     pub debug: bool,
     /// The address of the MCP server, as people are told.
     pub mcp_url: String,
+    /// `MCP_REQUIRE_AUTH`: whether callers of that server need a token.
+    pub mcp_requires_token: bool,
     /// The version that runs.
     pub version: String,
 }
@@ -70,6 +72,8 @@ impl AppState {
 
 impl fmt::Debug for AppState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppState").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("AppState")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

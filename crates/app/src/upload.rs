@@ -10,8 +10,8 @@ use axum::extract::Multipart;
 use axum::extract::multipart::{Field, MultipartError};
 use bytes::Bytes;
 use http::StatusCode;
-use mnemosyne_domain::{Principal, Queue};
 use mnemosyne_domain::ports::Enqueued;
+use mnemosyne_domain::{Principal, Queue};
 use mnemosyne_services::Services;
 use mnemosyne_services::ingest::{IngestRequest, Upload};
 use tokio::sync::mpsc;
@@ -43,20 +43,32 @@ struct PendingUpload {
     upload: Option<Upload>,
 }
 
+impl PendingUpload {
+    /// Forgets the file of a form that is refused, before the answer: the same file may come again at once.
+    async fn forget(mut self) {
+        if let Some(upload) = self.upload.take() {
+            abandon(&self.services, upload).await;
+        }
+    }
+}
+
 impl Drop for PendingUpload {
     fn drop(&mut self) {
         let Some(upload) = self.upload.take() else { return };
         let services = Arc::clone(&self.services);
-        tokio::spawn(async move {
-            if let Err(error) = services.abandon_upload(upload).await {
-                tracing::warn!(%error, "a file of a refused upload was not removed");
-            }
-        });
+        tokio::spawn(async move { abandon(&services, upload).await });
+    }
+}
+
+async fn abandon(services: &Services, upload: Upload) {
+    if let Err(error) = services.abandon_upload(upload).await {
+        tracing::warn!(%error, "a file of a refused upload was not removed");
     }
 }
 
 /// A form that was read to its end.
 pub struct ReceivedForm {
+    services: Arc<Services>,
     fields: BTreeMap<String, String>,
     file: Option<PendingUpload>,
     filename: Option<String>,
@@ -66,7 +78,10 @@ pub struct ReceivedForm {
 impl ReceivedForm {
     /// A text field; empty ones count as absent, as in any browser's form.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.fields
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// Whether a file came.
@@ -74,16 +89,22 @@ impl ReceivedForm {
         self.file.is_some()
     }
 
+    /// Forgets the file of a form that is refused.
+    pub async fn forget(self) {
+        if let Some(file) = self.file {
+            file.forget().await;
+        }
+    }
+
     /// Asks for the file to be ingested with the fields as the form gives them. Runs to its end even where the client
     /// goes away.
     pub async fn ingest(mut self, caller: &Principal, queue: Queue) -> ApiResult<Enqueued> {
-        let metadata = match self.field("metadata") {
-            Some(text) => {
-                let value = serde_json::from_str(text)
-                    .map_err(|error| ApiError::field("metadata", format!("This is no JSON: {error}.")))?;
-                Some(value)
+        let metadata = match self.field("metadata").map(serde_json::from_str).transpose() {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.forget().await;
+                return Err(ApiError::field("metadata", format!("This is no JSON: {error}.")));
             }
-            None => None,
         };
         let text = |name: &str| self.field(name).map(str::to_owned);
         let request = IngestRequest {
@@ -98,17 +119,20 @@ impl ReceivedForm {
             collection: text("collection"),
             metadata,
         };
-        let Some(mut pending) = self.file.take() else {
-            return Err(ApiError::field(FILE_FIELD, "No file was submitted."));
+        let upload = match self.file.take() {
+            Some(mut pending) => pending.upload.take(),
+            None if request.s3_key.is_none() => {
+                return Err(ApiError::field(FILE_FIELD, "No file was submitted."));
+            }
+            None => None,
         };
-        let Some(upload) = pending.upload.take() else {
-            return Err(ApiError::internal("an upload was used twice"));
-        };
-        let (services, caller) = (Arc::clone(&pending.services), caller.clone());
-        let asked = tokio::spawn(async move { services.ingest(&caller, request, Some(upload), queue).await });
+        let (services, caller) = (Arc::clone(&self.services), caller.clone());
+        let asked = tokio::spawn(async move { services.ingest(&caller, request, upload, queue).await });
         match asked.await {
             Ok(answer) => Ok(answer?),
-            Err(error) => Err(ApiError::internal(&format!("a request to ingest broke down: {error}"))),
+            Err(error) => Err(ApiError::internal(&format!(
+                "a request to ingest broke down: {error}"
+            ))),
         }
     }
 }
@@ -121,17 +145,43 @@ pub async fn receive(
     mut form: Multipart,
     admit: impl Fn(&BTreeMap<String, String>) -> ApiResult<()>,
 ) -> ApiResult<ReceivedForm> {
-    let mut received = ReceivedForm { fields: BTreeMap::new(), file: None, filename: None, content_type: None };
+    let mut received = ReceivedForm {
+        services: Arc::clone(services),
+        fields: BTreeMap::new(),
+        file: None,
+        filename: None,
+        content_type: None,
+    };
+    match read(services, caller, &mut form, &mut received, admit).await {
+        Ok(()) => Ok(received),
+        Err(error) => {
+            received.forget().await;
+            Err(error)
+        }
+    }
+}
+
+async fn read(
+    services: &Arc<Services>,
+    caller: &Principal,
+    form: &mut Multipart,
+    received: &mut ReceivedForm,
+    admit: impl Fn(&BTreeMap<String, String>) -> ApiResult<()>,
+) -> ApiResult<()> {
     while let Some(field) = within(SILENCE, form.next_field()).await? {
-        let Some(name) = field.name().map(str::to_owned) else { continue };
+        let Some(name) = field.name().map(str::to_owned) else {
+            continue;
+        };
         if name == FILE_FIELD && field.file_name().is_some() {
             if received.file.is_some() {
                 return Err(ApiError::field(FILE_FIELD, "Send one file in one request."));
             }
             admit(&received.fields)?;
             received.filename = field.file_name().map(base_name).filter(|name| !name.is_empty());
-            received.content_type =
-                field.content_type().filter(|kind| *kind != "application/octet-stream").map(str::to_owned);
+            received.content_type = field
+                .content_type()
+                .filter(|kind| *kind != "application/octet-stream")
+                .map(str::to_owned);
             received.file = Some(PendingUpload {
                 services: Arc::clone(services),
                 upload: Some(store(services, caller, field).await?),
@@ -139,17 +189,24 @@ pub async fn receive(
             continue;
         }
         if received.fields.len() >= MAX_FIELDS {
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_form", "The form has too many fields."));
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_form",
+                "The form has too many fields.",
+            ));
         }
         let value = text(&name, field).await?;
         received.fields.insert(name, value);
     }
-    admit(&received.fields)?;
-    Ok(received)
+    admit(&received.fields)
 }
 
 /// Sends a file to its store while it arrives.
-async fn store(services: &Services, caller: &Principal, mut field: Field<'_>) -> ApiResult<Upload> {
+pub(crate) async fn store(
+    services: &Services,
+    caller: &Principal,
+    mut field: Field<'_>,
+) -> ApiResult<Upload> {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES);
     let failure = {
         let storing = services.receive_upload(caller, Box::pin(ReceiverStream::new(receiver)));
@@ -209,25 +266,35 @@ async fn drain(field: &mut Field<'_>) {
     }
 }
 
-async fn text(name: &str, mut field: Field<'_>) -> ApiResult<String> {
+pub(crate) async fn text(name: &str, mut field: Field<'_>) -> ApiResult<String> {
     let mut bytes = Vec::new();
     while let Some(piece) = within(SILENCE, field.chunk()).await? {
         if bytes.len() + piece.len() > MAX_FIELD_BYTES {
-            return Err(ApiError::field(name, format!("This field may take {MAX_FIELD_BYTES} bytes at most.")));
+            return Err(ApiError::field(
+                name,
+                format!("This field may take {MAX_FIELD_BYTES} bytes at most."),
+            ));
         }
         bytes.extend_from_slice(&piece);
     }
     String::from_utf8(bytes).map_err(|_| ApiError::field(name, "This is no UTF-8 text."))
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, MultipartError>>) -> ApiResult<T> {
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, MultipartError>>,
+) -> ApiResult<T> {
     match tokio::time::timeout(limit, work).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
             let status = error.status();
             tracing::debug!(%error, "a form could not be read");
             if status == StatusCode::PAYLOAD_TOO_LARGE {
-                return Err(ApiError::new(status, "too_large", "The form is larger than allowed."));
+                return Err(ApiError::new(
+                    status,
+                    "too_large",
+                    "The form is larger than allowed.",
+                ));
             }
             Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -244,7 +311,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Multipa
 }
 
 /// The last part of a path: some clients send the whole of it.
-fn base_name(path: &str) -> String {
+pub(crate) fn base_name(path: &str) -> String {
     path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned()
 }
 

@@ -1,18 +1,17 @@
 //! Blobs as files, written atomically: into a draft, synced, renamed, and the folder synced. A killed writer leaves a draft,
 //! never half a blob.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use mnemosyne_domain::ports::{BlobStore, ByteStream, Health, StoredBlob};
 use mnemosyne_domain::{StoreError, StoreResult};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use crate::layout;
@@ -20,6 +19,41 @@ use crate::layout;
 /// Drafts older than this belong to no living writer.
 const DRAFT_AGE: Duration = Duration::from_secs(3_600);
 const READ_BLOCK: usize = 64 * 1024;
+/// What is hashed and written in one go, away from the async executor.
+const WRITE_BLOCK: usize = 256 * 1024;
+
+/// What a writer has written so far. Dropping it removes its file.
+struct Draft {
+    file: tempfile::NamedTempFile,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Draft {
+    fn append(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        for piece in pieces {
+            self.hasher.update(piece);
+            self.file.write_all(piece)?;
+            self.size += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Puts the draft in its place: synced before it gets its name, and the name synced before anybody hears of it.
+    fn keep(self, root: &Path) -> io::Result<StoredBlob> {
+        let digest = hex::encode(self.hasher.finalize());
+        let file = layout::file_of(root, &digest).ok_or(io::ErrorKind::InvalidInput)?;
+        self.file.as_file().sync_all()?;
+        let folders: Vec<&Path> = file.ancestors().skip(1).take_while(|folder| folder.starts_with(root)).collect();
+        make_folder(folders[0])?;
+        // Over one of the same content too: it heals a file that was damaged, and its name may not be synced yet.
+        self.file.persist(&file).map_err(|failed| failed.error)?;
+        for folder in folders {
+            std::fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(StoredBlob { digest, size: self.size })
+    }
+}
 
 /// A folder of blobs.
 #[derive(Clone, Debug)]
@@ -54,28 +88,13 @@ impl FileBlobs {
         layout::file_of(&self.root, digest).ok_or(StoreError::NotFound)
     }
 
-    /// Puts a finished draft in its place.
-    async fn keep(&self, draft: tempfile::NamedTempFile, digest: String, size: u64) -> StoreResult<StoredBlob> {
-        let file = self.file(&digest)?;
-        let root = Arc::clone(&self.root);
-        blocking(move || {
-            draft.as_file().sync_all()?;
-            let folder = file.parent().unwrap_or(&root);
-            make_folder(folder)?;
-            if std::fs::metadata(&file).is_ok_and(|known| known.len() == size) {
-                // The same content is there, whole: renaming over it would only cost.
-                return Ok(());
-            }
-            draft.persist(&file).map_err(|failed| failed.error)?;
-            std::fs::File::open(folder)?.sync_all()
-        })
-        .await?;
-        Ok(StoredBlob { digest, size })
-    }
-
-    async fn draft(&self) -> StoreResult<tempfile::NamedTempFile> {
+    async fn draft(&self) -> StoreResult<Draft> {
         let folder = self.root.join(layout::DRAFTS);
-        blocking(move || tempfile::NamedTempFile::new_in(folder)).await
+        blocking(move || {
+            let file = tempfile::NamedTempFile::new_in(folder)?;
+            Ok(Draft { file, hasher: Sha256::new(), size: 0 })
+        })
+        .await
     }
 }
 
@@ -85,14 +104,21 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> StoreResult<T> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(unavailable),
+        Ok(result) => result.map_err(|error| unavailable(&error)),
         Err(error) => Err(StoreError::Unavailable(error.to_string())),
     }
 }
 
-fn unavailable(error: io::Error) -> StoreError {
+/// An error of reading a blob that may not be there.
+fn missing(error: io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound,
+        _ => unavailable(&error),
+    }
+}
+
+fn unavailable(error: &io::Error) -> StoreError {
+    match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             StoreError::Unavailable(format!("the disk of the blob folder is full: {error}"))
         }
@@ -113,21 +139,29 @@ impl Health for FileBlobs {
 #[async_trait::async_trait]
 impl BlobStore for FileBlobs {
     async fn put(&self, mut content: ByteStream, limit: u64) -> StoreResult<StoredBlob> {
-        let draft = self.draft().await?;
-        let mut file = tokio::fs::File::from_std(draft.reopen().map_err(unavailable)?);
-        let mut hasher = Sha256::new();
-        let mut size = 0_u64;
-        while let Some(bytes) = content.next().await {
-            let bytes = bytes.map_err(unavailable)?;
-            size += bytes.len() as u64;
-            if size > limit {
+        let mut draft = self.draft().await?;
+        let mut pieces = Vec::new();
+        let mut waiting = 0;
+        while let Some(piece) = content.next().await {
+            let piece = piece
+                .map_err(|error| StoreError::Unavailable(format!("the content could not be read to its end: {error}")))?;
+            waiting += piece.len();
+            if draft.size + waiting as u64 > limit {
                 return Err(StoreError::Conflict("size"));
             }
-            hasher.update(&bytes);
-            file.write_all(&bytes).await.map_err(unavailable)?;
+            pieces.push(piece);
+            if waiting >= WRITE_BLOCK {
+                let block = std::mem::take(&mut pieces);
+                waiting = 0;
+                draft = blocking(move || draft.append(&block).map(|()| draft)).await?;
+            }
         }
-        file.flush().await.map_err(unavailable)?;
-        self.keep(draft, hex::encode(hasher.finalize()), size).await
+        let root = Arc::clone(&self.root);
+        blocking(move || {
+            draft.append(&pieces)?;
+            draft.keep(&root)
+        })
+        .await
     }
 
     async fn put_bytes(&self, content: Bytes) -> StoreResult<StoredBlob> {
@@ -137,29 +171,45 @@ impl BlobStore for FileBlobs {
 
     async fn exists(&self, digest: &str) -> StoreResult<bool> {
         let Ok(file) = self.file(digest) else { return Ok(false) };
-        tokio::fs::try_exists(file).await.map_err(unavailable)
+        tokio::fs::try_exists(file).await.map_err(|error| unavailable(&error))
     }
 
     async fn open(&self, digest: &str) -> StoreResult<(u64, ByteStream)> {
-        let file = tokio::fs::File::open(self.file(digest)?).await.map_err(unavailable)?;
-        let size = file.metadata().await.map_err(unavailable)?.len();
-        Ok((size, Box::pin(ReaderStream::with_capacity(file, READ_BLOCK).into_stream())))
+        let file = tokio::fs::File::open(self.file(digest)?).await.map_err(missing)?;
+        let size = file.metadata().await.map_err(missing)?.len();
+        Ok((size, Box::pin(ReaderStream::with_capacity(file, READ_BLOCK))))
     }
 
     async fn get(&self, digest: &str) -> StoreResult<Bytes> {
-        tokio::fs::read(self.file(digest)?).await.map(Bytes::from).map_err(unavailable)
+        tokio::fs::read(self.file(digest)?).await.map(Bytes::from).map_err(missing)
     }
 
     async fn local_file(&self, digest: &str) -> StoreResult<PathBuf> {
         let file = self.file(digest)?;
-        tokio::fs::metadata(&file).await.map_err(unavailable)?;
-        tokio::fs::canonicalize(file).await.map_err(unavailable)
+        tokio::fs::metadata(&file).await.map_err(missing)?;
+        tokio::fs::canonicalize(file).await.map_err(missing)
     }
 
     async fn remove(&self, digest: &str) -> StoreResult<()> {
-        match tokio::fs::remove_file(self.file(digest)?).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(error)),
+        let Ok(file) = self.file(digest) else { return Ok(()) };
+        match tokio::fs::remove_file(file).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&error)),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_in_words() {
+        // The one device that is always full; a draft on it fails as on a full disk.
+        let failed = blocking(|| std::fs::File::options().write(true).open("/dev/full")?.write_all(b"x")).await;
+        match failed {
+            Err(StoreError::Unavailable(sentence)) => assert!(sentence.contains("is full"), "{sentence}"),
+            other => panic!("{other:?}"),
         }
     }
 }

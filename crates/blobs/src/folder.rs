@@ -1,8 +1,15 @@
 //! The folder that plays the bucket of Daedalus on the embedded default.
 
+use std::fs::File;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use mnemosyne_domain::ports::{SourceBucket, SourceError, SourceObject};
+use rustix::fd::OwnedFd;
+#[cfg(target_os = "linux")]
+use rustix::fs::ResolveFlags;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use tokio_util::io::ReaderStream;
 
 const READ_BLOCK: usize = 64 * 1024;
@@ -29,34 +36,67 @@ fn relative(key: &str) -> Option<&Path> {
     path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
 }
 
-fn unavailable(error: &std::io::Error) -> SourceError {
+/// How a file is opened: a pipe must not make us wait for its writer for ever.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// Opens a file that really lies below the folder, whatever links lead to it; links that leave the folder are not followed.
+fn open_below(root: &Path, path: &Path) -> Result<File, SourceError> {
+    let folder = rustix::fs::openat(CWD, root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| {
+            let error = io::Error::from(error);
+            SourceError::Unavailable(format!("the folder of MNEMOSYNE_DAEDALUS_FOLDER cannot be read: {error}"))
+        })?;
+    let opened = match open_beneath(&folder, path) {
+        // An old kernel, a container that knows no such call, or another system.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let file = root.join(path).canonicalize().map_err(|error| refused(&error))?;
+            let root = root.canonicalize().map_err(|error| refused(&error))?;
+            if !file.starts_with(&root) {
+                return Err(SourceError::NotFound);
+            }
+            rustix::fs::openat(CWD, &file, READ | OFlags::NOFOLLOW, Mode::empty())
+        }
+        other => other,
+    };
+    match opened {
+        Ok(file) => Ok(File::from(file)),
+        Err(Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG | Errno::NXIO) => Err(SourceError::NotFound),
+        Err(error) => Err(refused(&io::Error::from(error))),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_beneath(folder: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(folder, path, READ, Mode::empty(), resolve)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_beneath(_folder: &OwnedFd, _path: &Path) -> rustix::io::Result<OwnedFd> {
+    Err(Errno::NOSYS)
+}
+
+fn refused(error: &io::Error) -> SourceError {
     match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => SourceError::NotFound,
-        _ => SourceError::Unavailable(error.to_string()),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::NotFound,
+        _ => SourceError::Unavailable(format!("the object cannot be read: {error}")),
     }
 }
 
 #[async_trait::async_trait]
 impl SourceBucket for FolderBucket {
     async fn open(&self, key: &str) -> Result<SourceObject, SourceError> {
-        let root = self.root.as_ref().ok_or(SourceError::NotConfigured)?;
-        let path = relative(key).ok_or(SourceError::NotFound)?;
-        let root = tokio::fs::canonicalize(root).await.map_err(|error| {
-            SourceError::Unavailable(format!("the folder of MNEMOSYNE_DAEDALUS_FOLDER cannot be read: {error}"))
-        })?;
-        // A link may point anywhere; only what really lies below the folder is in the bucket.
-        let file = tokio::fs::canonicalize(root.join(path)).await.map_err(|error| unavailable(&error))?;
-        if !file.starts_with(&root) {
-            return Err(SourceError::NotFound);
-        }
-        // Before opening: a pipe would wait for its writer for ever.
-        let found = tokio::fs::metadata(&file).await.map_err(|error| unavailable(&error))?;
-        if !found.is_file() {
-            return Err(SourceError::NotFound);
-        }
-        let opened = tokio::fs::File::open(&file).await.map_err(|error| unavailable(&error))?;
-        let size = opened.metadata().await.map_err(|error| unavailable(&error))?.len();
-        Ok(SourceObject { size, content: Box::pin(ReaderStream::with_capacity(opened, READ_BLOCK)) })
+        let root = self.root.clone().ok_or(SourceError::NotConfigured)?;
+        let path = relative(key).ok_or(SourceError::NotFound)?.to_owned();
+        let opening = tokio::task::spawn_blocking(move || {
+            let file = open_below(&root, &path)?;
+            let found = file.metadata().map_err(|error| refused(&error))?;
+            // Folders, pipes, sockets and devices are no objects.
+            if found.is_file() { Ok((file, found.len())) } else { Err(SourceError::NotFound) }
+        });
+        let (file, size) = opening.await.map_err(|error| SourceError::Unavailable(error.to_string()))??;
+        let content = ReaderStream::with_capacity(tokio::fs::File::from_std(file), READ_BLOCK);
+        Ok(SourceObject { size, content: Box::pin(content) })
     }
 }
 
@@ -78,12 +118,26 @@ mod tests {
         let outside = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(folder.path().join("inside.txt"), "hello").unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("inside.txt", folder.path().join("alias")).unwrap();
+        std::os::unix::fs::symlink("..", folder.path().join("up")).unwrap();
         std::fs::create_dir(folder.path().join("folder")).unwrap();
+        rustix::fs::mknodat(CWD, folder.path().join("pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        let around = format!("up/{name}/inside.txt");
         let bucket = FolderBucket::new(Some(folder.path().to_owned()));
         assert_eq!(bucket.open("inside.txt").await.map(|object| object.size).ok(), Some(5));
-        for missing in ["link", "folder", "nothing.txt"] {
+        assert_eq!(bucket.open("alias").await.map(|object| object.size).ok(), Some(5), "a link that stays inside");
+        for missing in ["link", "folder", "nothing.txt", "inside.txt/x", "pipe", "socket", "up", around.as_str()] {
             assert!(matches!(bucket.open(missing).await, Err(SourceError::NotFound)), "{missing}");
         }
         assert!(matches!(FolderBucket::new(None).open("x").await, Err(SourceError::NotConfigured)));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_not_a_missing_object() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = FolderBucket::new(Some(folder.path().join("unmounted")));
+        assert!(matches!(bucket.open("x").await, Err(SourceError::Unavailable(_))));
     }
 }

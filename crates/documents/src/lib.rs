@@ -7,7 +7,7 @@ pub mod detect;
 mod document;
 pub mod parse;
 
-pub use chunk::chunk;
+pub use chunk::{HARD_CAP_FACTOR, chunk};
 pub use concepts::extract_concepts;
 pub use detect::detect;
 pub use document::{Block, BlockKind, ChunkDraft, Coverage, Document, FileHint, Format};

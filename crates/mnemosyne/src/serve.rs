@@ -159,6 +159,7 @@ fn app_settings(config: &Config, app: SocketAddr, mcp: SocketAddr) -> mnemosyne_
         trusted_proxies: config.http.trusted_proxies.clone(),
         debug: config.debug,
         mcp_url: format!("http://{}/mcp/", reachable(mcp)),
+        mcp_requires_token: config.mcp.require_auth,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

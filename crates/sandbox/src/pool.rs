@@ -1,255 +1,284 @@
-//! The parent's side: a small pool of children, begun when needed, reused, replaced when one breaks.
+//! The parent's side: a few children, each busy with one file at a time.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mnemosyne_documents::{Document, Extractor, FileHint};
 use mnemosyne_domain::{Failure, FailureCode};
-use rustix::process::Signal;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
-use crate::child::DEFAULT_IDLE;
-use crate::wire::{IDLE_EXIT, Limits, Reply, Request};
+use crate::protocol::{ENVELOPE_BYTES, Limits, Reply, Request};
 
-/// How much of what a child said before it died is kept for the log.
-const LAST_WORDS: usize = 4 * 1024;
+/// How much of what a child wrote to its standard error is kept for the log, in bytes.
+const KEPT_STDERR_BYTES: usize = 4096;
 
-/// The limits of reading one file, and the size of the pool.
+/// How files are read.
 #[derive(Clone, Debug)]
 pub struct SandboxSettings {
-    /// The program to run: this one.
+    /// The program to start; ours. Always to be set.
     pub executable: PathBuf,
-    /// The hidden first word that makes it a child.
+    /// The hidden subcommand under which it calls [`crate::run_child`].
     pub argument: String,
-    /// The most children at once.
+    /// How many children work at the same time, at most.
     pub children: usize,
     /// Address space of a child, in bytes.
     pub memory_bytes: u64,
-    /// Wall time for one file.
+    /// Time for one file.
     pub wall: Duration,
     /// Processor time for one file.
     pub cpu: Duration,
-    /// The largest document that a child may answer, in bytes.
+    /// What one file may become, in bytes.
     pub max_output_bytes: usize,
-    /// Files that a child reads before a fresh one takes its place, so that leaks of readers stay small.
-    pub max_files_per_child: u32,
-    /// A child that is not needed for this long ends, so that an idle service is small.
+    /// A child is replaced after this many files.
+    pub max_jobs_per_child: u32,
+    /// A child that had nothing to do for this long is let go.
     pub idle: Duration,
 }
 
 impl Default for SandboxSettings {
+    /// This program's own name for the child, two children of 1 GiB address space, two minutes and 64 MiB of text a file.
     fn default() -> Self {
         Self {
             executable: PathBuf::new(),
             argument: "parse-child".to_owned(),
             children: 2,
-            memory_bytes: 1 << 30,
-            wall: Duration::from_secs(60),
-            cpu: Duration::from_secs(60),
-            max_output_bytes: 256 << 20,
-            max_files_per_child: 500,
-            idle: DEFAULT_IDLE,
+            memory_bytes: 1024 * 1024 * 1024,
+            wall: Duration::from_secs(120),
+            cpu: Duration::from_secs(120),
+            max_output_bytes: 64 * 1024 * 1024,
+            max_jobs_per_child: 200,
+            idle: Duration::from_secs(30),
         }
     }
 }
 
-/// Reads files in child processes.
+/// A pool of child processes that read files. Children start when they are needed. Dropping a running
+/// [`Extractor::extract`] ends the child that works on it; dropping the sandbox ends all.
 pub struct Sandbox {
     settings: SandboxSettings,
     slots: Semaphore,
-    resting: Mutex<Vec<Reader>>,
-}
-
-/// A child and the pipes to it. It is killed when this is dropped.
-struct Reader {
-    process: Child,
-    input: ChildStdin,
-    output: ChildStdout,
-    last_words: JoinHandle<String>,
-    files: u32,
-}
-
-enum Talk {
-    Reply(Reply),
-    /// The child ended without an answer.
-    Ended,
-    /// It answered what cannot be.
-    Nonsense,
+    idle: Arc<Mutex<Vec<Worker>>>,
 }
 
 impl Sandbox {
     /// A pool without any child yet.
     pub fn new(settings: SandboxSettings) -> Self {
-        let slots = Semaphore::new(settings.children.max(1));
-        Self { settings, slots, resting: Mutex::new(Vec::new()) }
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            memory_bytes: self.settings.memory_bytes,
-            cpu_seconds: self.settings.cpu.as_secs().max(1),
-            max_output_bytes: self.settings.max_output_bytes,
-            idle_seconds: self.settings.idle.as_secs().max(1),
+        Self {
+            slots: Semaphore::new(settings.children.max(1)),
+            idle: Arc::new(Mutex::new(Vec::new())),
+            settings,
         }
     }
 
-    fn begin(&self) -> std::io::Result<Reader> {
-        let mut process = Command::new(&self.settings.executable)
-            .arg(&self.settings.argument)
-            .args(self.limits().to_words())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let pipes = (process.stdin.take(), process.stdout.take(), process.stderr.take());
-        let (Some(input), Some(output), Some(errors)) = pipes else {
-            return Err(std::io::Error::other("a child without pipes"));
-        };
-        Ok(Reader { process, input, output, last_words: tokio::spawn(listen(errors)), files: 0 })
+    /// How many children wait for work. For tests and metrics.
+    pub fn idle_children(&self) -> usize {
+        self.lock_idle().len()
     }
 
-    /// A child that rests and lives, if there is one.
-    fn rested(&self) -> Option<Reader> {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(mut reader) = resting.pop() {
-            if matches!(reader.process.try_wait(), Ok(None)) {
-                return Some(reader);
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Worker>> {
+        // The list is sound after any panic: every change is one push or removal.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_worker(&self) -> Option<Worker> {
+        let mut idle = self.lock_idle();
+        while let Some(mut worker) = idle.pop() {
+            // One that died while it waited (the system was short of memory, say) is of no use.
+            if matches!(worker.child.try_wait(), Ok(None)) {
+                return Some(worker);
             }
         }
         None
     }
 
-    fn rest(&self, reader: Reader) {
-        if reader.files < self.settings.max_files_per_child {
-            self.resting.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-        }
-    }
-
-    async fn ask(&self, reader: &mut Reader, request: &[u8]) -> std::io::Result<Talk> {
-        reader.files += 1;
-        let length = u32::try_from(request.len()).map_err(std::io::Error::other)?;
-        let sent = async {
-            reader.input.write_all(&length.to_le_bytes()).await?;
-            reader.input.write_all(request).await?;
-            reader.input.flush().await
+    async fn start_worker(&self) -> Result<Worker, Failure> {
+        let failed = |error: std::io::Error| {
+            tracing::error!(%error, executable = %self.settings.executable.display(), "a parser process could not be started");
+            Failure::new(FailureCode::Internal, "A process that reads files could not be started.")
         };
-        if sent.await.is_err() {
-            return Ok(Talk::Ended);
-        }
+        let mut child = Command::new(&self.settings.executable)
+            .arg(&self.settings.argument)
+            .env_clear()
+            // Address space is limited: allocator arenas and pools of threads for every core would eat it for nothing.
+            .env("MALLOC_ARENA_MAX", "2")
+            .env("RAYON_NUM_THREADS", "1")
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let (Some(input), Some(output), Some(mut errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+            return Err(failed(std::io::Error::other("no pipes")));
+        };
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&stderr);
+        let drain = tokio::spawn(async move {
+            let mut buffer = [0; 1024];
+            while let Ok(length @ 1..) = errors.read(&mut buffer).await {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&buffer[..length]);
+                let excess = kept.len().saturating_sub(KEPT_STDERR_BYTES);
+                kept.drain(..excess);
+            }
+        });
+        let mut worker = Worker { child, input, output, stderr, drain, jobs: 0 };
+        let limits = Limits {
+            memory_bytes: self.settings.memory_bytes,
+            cpu_seconds: self.settings.cpu.as_secs().max(1),
+            max_output_bytes: self.settings.max_output_bytes as u64,
+        };
+        worker.send(&limits).await.map_err(failed)?;
+        Ok(worker)
+    }
+
+    /// Lets a worker wait for the next file, and go when none comes.
+    fn put_back(&self, worker: Worker) {
+        let id = (worker.child.id(), worker.jobs);
+        self.lock_idle().push(worker);
+        let idle = Arc::downgrade(&self.idle);
+        let wait = self.settings.idle;
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            if let Some(idle) = idle.upgrade() {
+                let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+                idle.retain(|worker| (worker.child.id(), worker.jobs) != id);
+            }
+        });
+    }
+
+    async fn exchange(&self, worker: &mut Worker, request: &Request) -> Result<Reply, Broken> {
+        worker.send(request).await.map_err(|_| Broken::Ended)?;
+        let most = (self.settings.max_output_bytes as u64).saturating_add(ENVELOPE_BYTES);
         let mut length = [0; 4];
-        if reader.output.read_exact(&mut length).await.is_err() {
-            return Ok(Talk::Ended);
+        worker.output.read_exact(&mut length).await.map_err(|_| Broken::Ended)?;
+        let length = u32::from_le_bytes(length);
+        if u64::from(length) > most {
+            return Err(Broken::Nonsense);
         }
-        let length = u32::from_le_bytes(length) as usize;
-        if length > self.settings.max_output_bytes + 1024 {
-            return Ok(Talk::Nonsense);
+        let mut bytes = Vec::new();
+        let read = (&mut worker.output).take(u64::from(length)).read_to_end(&mut bytes).await;
+        if read.ok() != Some(length as usize) {
+            return Err(Broken::Ended);
         }
-        let mut bytes = vec![0; length];
-        if reader.output.read_exact(&mut bytes).await.is_err() {
-            return Ok(Talk::Ended);
-        }
-        // A large document takes its time to be put together again.
-        let decoded = tokio::task::spawn_blocking(move || postcard::from_bytes::<Reply>(&bytes)).await;
-        match decoded {
-            Ok(Ok(reply)) => Ok(Talk::Reply(reply)),
-            _ => Ok(Talk::Nonsense),
-        }
+        postcard::from_bytes(&bytes).map_err(|_| Broken::Nonsense)
     }
-
-    /// Why a child ended without an answer.
-    async fn post_mortem(&self, reader: Reader, file: &Path) -> Result<(), Failure> {
-        let Reader { mut process, input, output, last_words, files } = reader;
-        drop((input, output));
-        let status = process.wait().await.ok();
-        let words = last_words.await.unwrap_or_default();
-        if status.and_then(|status| status.code()) == Some(i32::from(IDLE_EXIT)) && files > 1 {
-            // It went to sleep for good just when it was asked.
-            return Ok(());
-        }
-        tracing::warn!(file = %file.display(), ?status, words, "the reader of a file died");
-        Err(verdict(status, &words, &self.settings))
-    }
-}
-
-fn verdict(status: Option<ExitStatus>, words: &str, settings: &SandboxSettings) -> Failure {
-    let signal = status.and_then(|status| status.signal());
-    if signal == Some(Signal::XCPU.as_raw()) {
-        let seconds = settings.cpu.as_secs();
-        let message = format!("Reading the file took more than {seconds} s of processor time.");
-        return Failure::new(FailureCode::ParserLimit, message);
-    }
-    if words.contains("memory allocation of") || words.contains("out of memory") {
-        let megabytes = settings.memory_bytes >> 20;
-        let message = format!("Reading the file took more than {megabytes} MiB of memory.");
-        return Failure::new(FailureCode::ParserLimit, message);
-    }
-    if words.contains("has overflowed its stack") {
-        return Failure::new(FailureCode::ParserLimit, "The file is nested too deeply.");
-    }
-    Failure::new(FailureCode::ParserCrashed, "The reader of this format broke down on the file.")
-}
-
-/// Keeps the end of what a child says.
-async fn listen(mut errors: ChildStderr) -> String {
-    let mut kept = Vec::new();
-    let mut block = [0; 1024];
-    while let Ok(read @ 1..) = errors.read(&mut block).await {
-        kept.extend_from_slice(&block[..read]);
-        if kept.len() > LAST_WORDS * 2 {
-            kept.drain(..kept.len() - LAST_WORDS);
-        }
-    }
-    let from = kept.len().saturating_sub(LAST_WORDS);
-    String::from_utf8_lossy(&kept[from..]).into_owned()
-}
-
-fn internal(error: impl std::fmt::Display) -> Failure {
-    tracing::error!(%error, "no reader could be started");
-    Failure::new(FailureCode::Internal, "No reader could be started.")
 }
 
 #[async_trait::async_trait]
 impl Extractor for Sandbox {
     async fn extract(&self, file: &Path, hint: &FileHint) -> Result<Document, Failure> {
-        let path = file.to_str().ok_or_else(|| internal("a path that is not UTF-8"))?;
-        let request = Request { path: path.to_owned(), hint: hint.clone() };
-        let request = postcard::to_stdvec(&request).map_err(internal)?;
-        let _slot = self.slots.acquire().await.map_err(internal)?;
-        loop {
-            let mut reader = match self.rested() {
-                Some(reader) => reader,
-                None => self.begin().map_err(internal)?,
-            };
-            let talk = tokio::time::timeout(self.settings.wall, self.ask(&mut reader, &request)).await;
-            match talk {
-                Ok(Ok(Talk::Reply(reply))) => {
-                    self.rest(reader);
-                    return reply;
+        let internal = || Failure::new(FailureCode::Internal, "The file could not be handed to a reader.");
+        let _slot = self.slots.acquire().await.map_err(|_| internal())?;
+        // Children stand in the root folder.
+        let path = std::path::absolute(file).map_err(|_| internal())?;
+        let request = Request { path: path.as_os_str().as_bytes().to_vec(), hint: hint.clone() };
+        let mut worker = match self.take_worker() {
+            Some(worker) => worker,
+            None => self.start_worker().await?,
+        };
+        worker.jobs += 1;
+        let outcome = tokio::time::timeout(self.settings.wall, self.exchange(&mut worker, &request)).await;
+        match outcome {
+            Ok(Ok(reply)) => {
+                if !reply.worn_out && worker.jobs < self.settings.max_jobs_per_child {
+                    self.put_back(worker);
                 }
-                Ok(Ok(Talk::Ended)) => self.post_mortem(reader, file).await?,
-                Ok(Ok(Talk::Nonsense)) => {
-                    return Err(Failure::new(
-                        FailureCode::ParserCrashed,
-                        "The reader of this format broke down on the file.",
-                    ));
-                }
-                Ok(Err(error)) => return Err(internal(error)),
-                // Dropping the reader kills it.
-                Err(_) => {
-                    let seconds = self.settings.wall.as_secs();
-                    let message = format!("Reading the file took more than {seconds} s.");
-                    return Err(Failure::new(FailureCode::ParserLimit, message));
-                }
+                reply.result
+            }
+            Ok(Err(Broken::Nonsense)) => {
+                worker.end(&hint.filename).await;
+                Err(Failure::new(FailureCode::ParserCrashed, "The reader gave an answer that makes no sense, and was ended."))
+            }
+            Ok(Err(Broken::Ended)) => {
+                let (status, stderr) = worker.end(&hint.filename).await;
+                Err(explain_end(status, &stderr))
+            }
+            Err(_) => {
+                worker.end(&hint.filename).await;
+                Err(Failure::new(
+                    FailureCode::ParserLimit,
+                    format!("Reading the file took longer than {} seconds, and was ended.", self.settings.wall.as_secs().max(1)),
+                ))
             }
         }
     }
+}
+
+/// How talking to a child failed.
+enum Broken {
+    /// It is gone.
+    Ended,
+    /// It said what no child of ours says.
+    Nonsense,
+}
+
+/// A child and the ends of its pipes.
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    drain: tokio::task::JoinHandle<()>,
+    jobs: u32,
+}
+
+impl Worker {
+    async fn send<T: Serialize>(&mut self, value: &T) -> std::io::Result<()> {
+        let bytes = postcard::to_allocvec(value).map_err(std::io::Error::other)?;
+        let length = u32::try_from(bytes.len()).map_err(std::io::Error::other)?;
+        let mut frame = length.to_le_bytes().to_vec();
+        frame.extend_from_slice(&bytes);
+        self.input.write_all(&frame).await?;
+        self.input.flush().await
+    }
+
+    /// Ends the child if it still runs; how it ended, and its last words.
+    async fn end(mut self, filename: &str) -> (Option<ExitStatus>, String) {
+        // A child that closed its pipe is about to be gone by itself, and then its own end tells more than our signal.
+        let status = match tokio::time::timeout(Duration::from_millis(500), self.child.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => {
+                let _ = self.child.kill().await;
+                self.child.try_wait().ok().flatten()
+            }
+        };
+        // Whoever else holds the pipe (a grandchild, which there should not be) is not waited for.
+        let _ = tokio::time::timeout(Duration::from_millis(200), &mut self.drain).await;
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stderr = String::from_utf8_lossy(&kept).into_owned();
+        tracing::debug!(filename, ?status, stderr, "a parser process ended");
+        (status, stderr)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.drain.abort();
+    }
+}
+
+/// What the end of a child means for its file.
+fn explain_end(status: Option<ExitStatus>, stderr: &str) -> Failure {
+    const XCPU: i32 = 24;
+    const KILL: i32 = 9;
+    let signal = status.and_then(|status| status.signal());
+    if signal == Some(XCPU) {
+        return Failure::new(FailureCode::ParserLimit, "Reading the file took more processor time than one file may take.");
+    }
+    if stderr.contains("memory allocation of") || stderr.contains("capacity overflow") || signal == Some(KILL) {
+        return Failure::new(FailureCode::ParserLimit, "Reading the file took more memory than one file may take.");
+    }
+    if stderr.contains("has overflowed its stack") {
+        return Failure::new(FailureCode::ParserLimit, "The file is nested more deeply than it can be read.");
+    }
+    Failure::new(FailureCode::ParserCrashed, "The reader of this kind of file broke down on it.")
 }

@@ -36,7 +36,7 @@ pub struct Original {
 }
 
 impl Services {
-    /// Items, newest first.
+    /// Items in the order of the filter, by default newest first.
     pub async fn items(
         &self,
         caller: &Principal,

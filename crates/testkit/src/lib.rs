@@ -1,4 +1,9 @@
 //! testkit
 
+pub mod conformance;
+
+#[cfg(feature = "app")]
+pub mod app;
+
 #[cfg(feature = "servers")]
 pub mod fake_embedder;

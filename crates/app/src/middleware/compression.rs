@@ -6,7 +6,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate, SizeAbove};
 
 /// Below this a compressed answer is hardly smaller, in bytes.
-const WORTH_COMPRESSING: u16 = 512;
+const WORTH_COMPRESSING: u64 = 512;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text;

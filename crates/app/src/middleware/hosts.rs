@@ -12,7 +12,12 @@ use crate::error::{Audience, refuse};
 use crate::state::AppState;
 
 /// Refuses names that are not ours.
-pub(super) async fn check(State(state): State<AppState>, info: RequestInfo, request: Request, next: Next) -> Response {
+pub(super) async fn check(
+    State(state): State<AppState>,
+    info: RequestInfo,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path();
     if is_probe(path) || admits(&state.settings.allowed_hosts, &info.host) {
         return next.run(request).await;
@@ -48,10 +53,23 @@ mod tests {
     #[test]
     fn patterns_mean_what_they_mean_in_django() {
         let patterns = ["localhost", ".Example.org", "[::1]"].map(str::to_owned);
-        for host in ["localhost", "localhost:8000", "example.org", "a.b.example.org", "example.org.", "[::1]:80"] {
+        for host in [
+            "localhost",
+            "localhost:8000",
+            "example.org",
+            "a.b.example.org",
+            "example.org.",
+            "[::1]:80",
+        ] {
             assert!(admits(&patterns, host), "{host}");
         }
-        for host in ["", "evil.org", "notexample.org", "localhost.evil.org", ".example.com"] {
+        for host in [
+            "",
+            "evil.org",
+            "notexample.org",
+            "localhost.evil.org",
+            ".example.com",
+        ] {
             assert!(!admits(&patterns, host), "{host}");
         }
         assert!(admits(&["*".to_owned()], "anything") && !admits(&["*".to_owned()], ""));

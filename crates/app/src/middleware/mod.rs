@@ -9,6 +9,8 @@ pub(crate) mod request_info;
 mod security_headers;
 mod slashes;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 
@@ -25,7 +27,10 @@ pub(crate) fn wrap(routes: Router, state: &AppState) -> Router {
         .fallback_service(inner)
         .layer(from_fn(slashes::append))
         .layer(from_fn_with_state(state.clone(), hosts::check))
-        .layer(from_fn_with_state(state.clone(), limits::concurrency))
+        .layer(from_fn_with_state(
+            Arc::clone(&state.capacity),
+            limits::concurrency,
+        ))
         .layer(compression::layer())
         .layer(from_fn(panics::catch))
         .layer(from_fn(security_headers::add))

@@ -146,7 +146,12 @@ fn is_well_formed_host(host: &str) -> bool {
     let (name, port) = split_port(host);
     let is_name = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
+        None => {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        }
     };
     is_name && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
@@ -172,7 +177,9 @@ fn request_id(headers: &HeaderMap) -> String {
         .and_then(|value| value.to_str().ok())
         .filter(|id| {
             (1..=MAX_REQUEST_ID).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
         })
         .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }
@@ -188,8 +195,10 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let trusted: Vec<IpNetwork> =
-            ["127.0.0.0/8", "172.18.0.0/16"].iter().filter_map(|network| IpNetwork::parse(network)).collect();
+        let trusted: Vec<IpNetwork> = ["127.0.0.0/8", "172.18.0.0/16"]
+            .iter()
+            .filter_map(|network| IpNetwork::parse(network))
+            .collect();
         RequestInfo::read(&extensions, &map, &Uri::from_static("/"), &trusted)
     }
 
@@ -239,7 +248,10 @@ mod tests {
         for bad in ["a b", "a/b", "a:b", "[::1", "[::1]x", "user@host", "a:", ""] {
             assert_eq!(read("203.0.113.9", &[("host", bad)]).host, "", "{bad}");
         }
-        assert_eq!(read("203.0.113.9", &[("host", "one.example"), ("host", "two.example")]).host, "");
+        assert_eq!(
+            read("203.0.113.9", &[("host", "one.example"), ("host", "two.example")]).host,
+            ""
+        );
         assert_eq!(read("203.0.113.9", &[("host", "[::1]:8000")]).host, "[::1]:8000");
     }
 

@@ -16,11 +16,13 @@ struct WasUnslashed;
 /// Routes every request by the slashed form of its address.
 pub(super) async fn append(mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if path.starts_with('/') && !path.ends_with('/') && !is_unslashed(path) {
-        if let Some(slashed) = slashed(request.uri()) {
-            *request.uri_mut() = slashed;
-            request.extensions_mut().insert(WasUnslashed);
-        }
+    if path.starts_with('/')
+        && !path.ends_with('/')
+        && !is_unslashed(path)
+        && let Some(slashed) = slashed(request.uri())
+    {
+        *request.uri_mut() = slashed;
+        request.extensions_mut().insert(WasUnslashed);
     }
     next.run(request).await
 }
@@ -32,7 +34,10 @@ pub(super) async fn redirect(request: Request, next: Next) -> Response {
     if !(is_reading && leads_somewhere && request.extensions().get::<WasUnslashed>().is_some()) {
         return next.run(request).await;
     }
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
     if let Ok(location) = HeaderValue::from_str(target) {
@@ -59,6 +64,9 @@ mod tests {
     #[test]
     fn the_query_and_every_escape_are_kept() {
         let uri = Uri::from_static("/library/api/workspaces/a%2Fb?x=1&y=%20");
-        assert_eq!(slashed(&uri).unwrap().to_string(), "/library/api/workspaces/a%2Fb/?x=1&y=%20");
+        assert_eq!(
+            slashed(&uri).unwrap().to_string(),
+            "/library/api/workspaces/a%2Fb/?x=1&y=%20"
+        );
     }
 }

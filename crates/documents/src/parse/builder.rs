@@ -69,6 +69,37 @@ impl DocumentBuilder {
         &self.blocks
     }
 
+    /// Makes a heading of the block at an index, if it reads exactly as a title does.
+    pub(crate) fn promote_to_heading(&mut self, index: usize, title: &str) {
+        if let Some(block) = self.blocks.get_mut(index)
+            && single_line(&self.text[block.span.clone()]) == title
+        {
+            block.kind = BlockKind::Heading { level: 1 };
+        }
+    }
+
+    /// What `Title: …` and `Author: …` at the very beginning say.
+    fn leading_labels(&self) -> Labels {
+        let mut labels = Labels::default();
+        for block in self.blocks.iter().take(3) {
+            for line in self.text[block.span.clone()].lines().take(12) {
+                let Some((name, value)) = line.split_once(':') else {
+                    continue;
+                };
+                let value = value.trim();
+                if value.is_empty() || value.chars().count() > 200 {
+                    continue;
+                }
+                match name.trim().to_lowercase().as_str() {
+                    "title" | "titel" | "titre" if labels.title.is_none() => labels.title = Some(single_line(value)),
+                    "author" | "artist" | "autor" | "auteur" if labels.authors.is_empty() => labels.authors.push(value.to_owned()),
+                    _ => {}
+                }
+            }
+        }
+        labels
+    }
+
     /// The document, if it holds any text.
     pub(crate) fn finish(self, format: Format) -> Result<Document, Failure> {
         let has_text = self.blocks.iter().any(|block| {
@@ -80,14 +111,15 @@ impl DocumentBuilder {
                 format!("The {} file was read, and holds no text.", format.title()),
             ));
         }
-        let first_heading = self.blocks.iter().find_map(|block| match block.kind {
-            BlockKind::Heading { level: 1 } => Some(single_line(&self.text[block.span.clone()])),
+        let labels = self.leading_labels();
+        let first_heading = self.blocks.iter().enumerate().find_map(|(index, block)| match block.kind {
+            BlockKind::Heading { level } if level == 1 || index == 0 => Some(single_line(&self.text[block.span.clone()])),
             _ => None,
         });
         Ok(Document {
             format,
-            title: self.title.map(|title| single_line(&title)).filter(|title| !title.is_empty()).or(first_heading),
-            authors: tidy_authors(self.authors),
+            title: self.title.map(|title| single_line(&title)).filter(|title| !title.is_empty()).or(labels.title).or(first_heading),
+            authors: tidy_authors(if self.authors.is_empty() { labels.authors } else { self.authors }),
             language: self.language.and_then(|language| tidy_language(&language)),
             page_count: self.page_count,
             text: self.text,
@@ -95,6 +127,12 @@ impl DocumentBuilder {
             coverage: self.coverage,
         })
     }
+}
+
+#[derive(Default)]
+struct Labels {
+    title: Option<String>,
+    authors: Vec<String>,
 }
 
 /// Without control characters and with single spaces, as one line.

@@ -1,6 +1,8 @@
 //! Word documents, through docling.
 
-use docling::{ConversionError, DoclingDocument, DocumentConverter, InlineRun, InputFormat, MetadataOutput, Node, SourceDocument};
+use std::collections::HashMap;
+
+use docling::{ConversionError, DoclingDocument, DocumentConverter, InputFormat, MetadataOutput, Node, SourceDocument};
 use mnemosyne_domain::{Failure, FailureCode};
 
 use super::builder::{DocumentBuilder, single_line};
@@ -14,12 +16,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
     let source = SourceDocument::from_bytes("document", InputFormat::Docx, bytes.to_vec());
     let converter = DocumentConverter::with_allowed_formats([InputFormat::Docx]).metadata_output(MetadataOutput::Json);
     let converted = converter.convert(source).map_err(|error| explain(&error))?.document;
-    let mut builder = DocumentBuilder::new();
-    read_metadata(&mut builder, &converted);
+    let mut reader = Reader { builder: DocumentBuilder::new(), spacing: Spacing::of(bytes) };
+    read_metadata(&mut reader.builder, &converted);
     for node in &converted.nodes {
-        append(&mut builder, node);
+        reader.append(node);
     }
-    builder.finish(Format::Docx)
+    reader.builder.finish(Format::Docx)
 }
 
 fn explain(error: &ConversionError) -> Failure {
@@ -46,97 +48,198 @@ fn read_metadata(builder: &mut DocumentBuilder, converted: &DoclingDocument) {
     builder.language.clone_from(&metadata.language);
 }
 
-fn append(builder: &mut DocumentBuilder, node: &Node) {
-    match node {
-        Node::Heading { level, text } => {
-            builder.push(BlockKind::Heading { level: *level }, &single_line(&plain(text)));
-        }
-        Node::Paragraph { text } => push_paragraph(builder, &plain(text)),
-        Node::InlineGroup { runs, md_text, .. } => push_paragraph(builder, &align(runs, md_text)),
-        Node::CheckboxItem { checked, text } => {
-            let mark = if *checked { "[x] " } else { "[ ] " };
-            builder.push(BlockKind::ListItem, &format!("{mark}{}", plain(text)));
-        }
-        Node::ListItem { ordered, number, text, marker, dclx, .. } => {
-            let mark = match marker {
-                Some(marker) => format!("{marker} "),
-                None if *ordered => format!("{number}. "),
-                None => "- ".to_owned(),
-            };
-            let text = match dclx {
-                Some(dclx) if !dclx.runs.is_empty() => align(&dclx.runs, text),
-                _ => plain(text),
-            };
-            builder.push(BlockKind::ListItem, &format!("{mark}{text}"));
-        }
-        Node::Code { text, pretty, .. } => builder.push(BlockKind::Code, pretty.as_deref().unwrap_or(text)),
-        Node::Table(table) => {
-            if let Some(caption) = &table.caption {
-                builder.push(BlockKind::Paragraph, &plain(caption));
+/// Writes docling's nodes as blocks.
+struct Reader {
+    builder: DocumentBuilder,
+    spacing: Spacing,
+}
+
+impl Reader {
+    fn append(&mut self, node: &Node) {
+        match node {
+            Node::Heading { level, text } => {
+                self.builder.push(BlockKind::Heading { level: *level }, &single_line(&self.plain(text)));
             }
-            push_table(builder, table);
-        }
-        Node::Chart { table, caption, .. } => {
-            if let Some(caption) = caption {
-                builder.push(BlockKind::Paragraph, &plain(caption));
+            Node::Paragraph { text } => self.push_paragraph(&self.plain(text)),
+            Node::InlineGroup { runs, md_text, .. } => {
+                self.push_paragraph(&self.align(runs.iter().map(|run| run.text.as_str()), md_text));
+            },
+            Node::CheckboxItem { checked, text } => {
+                let mark = if *checked { "[x] " } else { "[ ] " };
+                self.builder.push(BlockKind::ListItem, &format!("{mark}{}", self.plain(text)));
             }
-            push_table(builder, table);
-        }
-        Node::Picture { caption: Some(caption), .. } => builder.push(BlockKind::Paragraph, &plain(caption)),
-        Node::Formula { latex, .. } => builder.push(BlockKind::Paragraph, latex),
-        Node::Caption { text, .. } | Node::LabeledText { text, .. } | Node::ListText { text, .. } => {
-            push_paragraph(builder, &plain(text));
-        }
-        // Footnotes and endnotes lie on the furniture layer in docling; they are the author's words.
-        Node::FurnitureText { label, text } if label == "footnote" => push_paragraph(builder, &plain(text)),
-        Node::Group { children, layer: None, .. } | Node::PictureChildren(children) => {
-            for child in children {
-                append(builder, child);
+            Node::ListItem { ordered, number, text, marker, dclx, .. } => {
+                let mark = match marker {
+                    Some(marker) => format!("{marker} "),
+                    None if *ordered => format!("{number}. "),
+                    None => "- ".to_owned(),
+                };
+                let text = match dclx {
+                    Some(dclx) if !dclx.runs.is_empty() => self.align(dclx.runs.iter().map(|run| run.text.as_str()), text),
+                    _ => self.plain(text),
+                };
+                self.builder.push(BlockKind::ListItem, &format!("{mark}{text}"));
             }
-        }
-        Node::Commented { inner, .. } | Node::Located { inner, .. } | Node::Prov { inner, .. } | Node::Track { inner, .. } => {
-            append(builder, inner);
-        }
-        Node::TextDump(text) => push_paragraph(builder, text),
-        Node::FieldRegion { items } => {
-            for item in items {
-                let parts = [&item.marker, &item.key, &item.value];
-                let line: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
-                builder.push(BlockKind::Paragraph, &line.join(" "));
+            Node::Code { text, pretty, .. } => self.push_code(pretty.as_deref().unwrap_or(text)),
+            Node::Table(table) => {
+                if let Some(caption) = &table.caption {
+                    self.builder.push(BlockKind::Paragraph, &self.plain(caption));
+                }
+                self.push_table(table);
             }
+            Node::Chart { table, caption, .. } => {
+                if let Some(caption) = caption {
+                    self.builder.push(BlockKind::Paragraph, &self.plain(caption));
+                }
+                self.push_table(table);
+            }
+            Node::Picture { caption: Some(caption), .. } => self.builder.push(BlockKind::Paragraph, &self.plain(caption)),
+            Node::Formula { latex, .. } => self.builder.push(BlockKind::Paragraph, latex),
+            Node::Caption { text, .. } | Node::LabeledText { text, .. } | Node::ListText { text, .. } => {
+                self.push_paragraph(&self.plain(text));
+            }
+            // Footnotes and endnotes lie on the furniture layer in docling; they are the author's words.
+            Node::FurnitureText { label, text } if label == "footnote" => self.push_paragraph(&self.plain(text)),
+            Node::Group { children, layer: None, .. } | Node::PictureChildren(children) => {
+                for child in children {
+                    self.append(child);
+                }
+            }
+            Node::Commented { inner, .. } | Node::Located { inner, .. } | Node::Prov { inner, .. } | Node::Track { inner, .. } => {
+                self.append(inner);
+            }
+            Node::TextDump(text) => self.push_paragraph(text),
+            Node::FieldRegion { items } => {
+                for item in items {
+                    let parts = [&item.marker, &item.key, &item.value];
+                    let line: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+                    self.builder.push(BlockKind::Paragraph, &line.join(" "));
+                }
+            }
+            _ => {}
         }
-        _ => {}
+    }
+
+    fn push_paragraph(&mut self, text: &str) {
+        let trimmed = text.trim();
+        if super::lines::is_break(trimmed) {
+            self.builder.push(BlockKind::Break, trimmed);
+        } else {
+            self.builder.push(paragraph_kind(trimmed), trimmed);
+        }
+    }
+
+    fn push_table(&mut self, table: &docling::Table) {
+        let rows: Vec<Vec<String>> = table
+            .rows
+            .iter()
+            .map(|row| row.iter().map(|cell| single_line(&self.plain(cell))).collect())
+            .collect();
+        match rows.as_slice() {
+            [row] if row.len() == 1 => self.builder.push(BlockKind::Paragraph, &row[0]),
+            rows => self.builder.push(BlockKind::Table, &table_text(rows)),
+        }
+    }
+
+    /// Preformatted text: what does not look like a program is text that somebody typed.
+    fn push_code(&mut self, text: &str) {
+        let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+        let marked = text.lines().filter(|line| line.contains(['{', '}', ';', '=', '<', '>', '$', '#', '\\', '|'])).count();
+        let indented = text.lines().filter(|line| line.starts_with([' ', '\t'])).count();
+        if lines >= 3 && marked * 8 < lines && indented * 8 < lines {
+            super::text::append(&mut self.builder, text);
+        } else {
+            self.builder.push(BlockKind::Code, text);
+        }
+    }
+
+    fn plain(&self, text: &str) -> String {
+        let text = plain(&unescape(text));
+        match text.strip_prefix("$$").and_then(|rest| rest.strip_suffix("$$")) {
+            Some(formula) => formula.trim().to_owned(),
+            None => self.spacing.mend(text),
+        }
+    }
+
+    fn align<'a>(&self, runs: impl Iterator<Item = &'a str>, markdown: &str) -> String {
+        self.spacing.mend(unescape(&align(runs, markdown)))
     }
 }
 
-fn push_paragraph(builder: &mut DocumentBuilder, text: &str) {
-    let trimmed = text.trim();
-    if super::lines::is_break(trimmed) {
-        builder.push(BlockKind::Break, trimmed);
-    } else {
-        builder.push(paragraph_kind(trimmed), trimmed);
+/// docling writes these three as HTML does.
+fn unescape(text: &str) -> String {
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+/// The paragraphs as they stand in the file, found by their letters and digits. docling puts a space between any two runs
+/// of one paragraph, also inside words and before commas; here is what was really there.
+struct Spacing {
+    paragraphs: HashMap<String, String>,
+}
+
+impl Spacing {
+    /// Beyond this size of the main part, in bytes, a second look at it is not worth its memory.
+    const MAX_PART_BYTES: usize = 48 * 1024 * 1024;
+
+    fn of(bytes: &[u8]) -> Self {
+        let mut paragraphs = HashMap::new();
+        for part in ["word/document.xml", "word/footnotes.xml", "word/endnotes.xml"] {
+            let content = Archive::open(bytes, "DOCX").and_then(|mut archive| archive.read(part, "DOCX"));
+            let Ok(Some(content)) = content else {
+                continue;
+            };
+            if content.len() > Self::MAX_PART_BYTES {
+                continue;
+            }
+            if let Ok(source) = std::str::from_utf8(&content)
+                && let Ok(xml) = roxmltree::Document::parse(source)
+            {
+                for paragraph in xml.descendants().filter(|node| node.tag_name().name() == "p") {
+                    let text = paragraph_text(paragraph);
+                    let key = letters(&text);
+                    if !key.is_empty() {
+                        paragraphs.entry(key).or_insert(text);
+                    }
+                }
+            }
+        }
+        Self { paragraphs }
+    }
+
+    fn mend(&self, text: String) -> String {
+        match self.paragraphs.get(&letters(&text)) {
+            Some(original) if !text.contains('$') => original.clone(),
+            _ => text,
+        }
     }
 }
 
-fn push_table(builder: &mut DocumentBuilder, table: &docling::Table) {
-    let rows: Vec<Vec<String>> = table
-        .rows
-        .iter()
-        .map(|row| row.iter().map(|cell| single_line(&plain(cell))).collect())
-        .collect();
-    match rows.as_slice() {
-        [row] if row.len() == 1 => builder.push(BlockKind::Paragraph, &row[0]),
-        rows => builder.push(BlockKind::Table, &table_text(rows)),
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+fn paragraph_text(paragraph: roxmltree::Node<'_, '_>) -> String {
+    let mut text = String::new();
+    for node in paragraph.descendants() {
+        match node.tag_name().name() {
+            // Deleted text has a name of its own (`delText`).
+            "t" => text.push_str(node.text().unwrap_or_default()),
+            "tab" if node.parent().is_some_and(|parent| parent.tag_name().name() == "r") => text.push('\t'),
+            "br" | "cr" => text.push('\n'),
+            "noBreakHyphen" => text.push('-'),
+            _ => {}
+        }
     }
+    text
 }
 
 /// The text of styled runs with the white space that stands between them: docling trims the runs, and keeps the space in
 /// the Markdown beside them.
-fn align(runs: &[InlineRun], markdown: &str) -> String {
+fn align<'a>(runs: impl Iterator<Item = &'a str>, markdown: &str) -> String {
     let mut text = String::new();
     let mut cursor = 0;
     for run in runs {
-        let Some(found) = markdown[cursor..].find(run.text.as_str()) else {
+        let Some(found) = markdown[cursor..].find(run) else {
             return plain(markdown);
         };
         let gap = &markdown[cursor..cursor + found];
@@ -147,8 +250,8 @@ fn align(runs: &[InlineRun], markdown: &str) -> String {
                 text.push(' ');
             }
         }
-        text.push_str(&run.text);
-        cursor += found + run.text.len();
+        text.push_str(run);
+        cursor += found + run.len();
     }
     text
 }
@@ -225,8 +328,7 @@ mod tests {
 
     #[test]
     fn runs_keep_the_space_between_them() {
-        let run = |text: &str| InlineRun { text: text.to_owned(), ..InlineRun::default() };
-        let runs = [run("hold"), run("Enter"), run(", please")];
-        assert_eq!(align(&runs, "hold **Enter**, please"), "hold Enter, please");
+        let runs = ["hold", "Enter", ", please"];
+        assert_eq!(align(runs.into_iter(), "hold **Enter**, please"), "hold Enter, please");
     }
 }

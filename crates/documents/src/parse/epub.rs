@@ -43,13 +43,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
         builder.page = Some(section);
         let source = html::decode(&content);
         let page = Html::parse_document(&html::expand_self_closed(&source));
-        if let Some(title) = titles.get(path)
-            && !has_heading(&page)
+        let title = titles.get(path).filter(|title| !has_heading(&page) && !is_generated_title(title));
+        let first = builder.blocks().len();
+        if let Some(title) = title
+            && !begins_with(&page, title)
         {
             builder.push(BlockKind::Heading { level: 1 }, title);
         }
         let before = (builder.title.clone(), builder.authors.len());
         html::append_page(&mut builder, &page);
+        if let Some(title) = title {
+            builder.promote_to_heading(first, title);
+        }
         builder.title = before.0;
         builder.authors.truncate(before.1);
     }
@@ -70,6 +75,31 @@ fn has_heading(page: &Html) -> bool {
             .as_element()
             .is_some_and(|element| matches!(element.name(), "h1" | "h2" | "h3" | "h4" | "h5" | "h6"))
     })
+}
+
+/// Names that programs give to sections nobody named.
+fn is_generated_title(title: &str) -> bool {
+    let mut words = title.split_whitespace();
+    let first = words.next().unwrap_or_default().to_lowercase();
+    matches!(first.as_str(), "section" | "abschnitt") && words.all(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether the first words of a section are its title already.
+fn begins_with(page: &Html, title: &str) -> bool {
+    let is_body = |node: &ego_tree::NodeRef<'_, scraper::Node>| node.value().as_element().is_some_and(|element| element.name() == "body");
+    let Some(body) = page.tree.nodes().find(is_body) else {
+        return false;
+    };
+    let mut text = String::new();
+    for node in body.descendants() {
+        if let scraper::Node::Text(piece) = node.value() {
+            text.push_str(piece);
+            if text.trim().len() > title.len() {
+                break;
+            }
+        }
+    }
+    single_line(&text).starts_with(title)
 }
 
 fn damaged(reason: &str) -> Failure {

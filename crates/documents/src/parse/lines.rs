@@ -132,17 +132,36 @@ pub(crate) fn join_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> String
             joined.push_str(line);
             continue;
         }
+        let next = line.chars().next();
         let cut_word = joined.ends_with(['-', '\u{ad}', '‐'])
             && joined.chars().rev().nth(1).is_some_and(char::is_lowercase)
-            && line.chars().next().is_some_and(char::is_lowercase);
+            && next.is_some_and(char::is_lowercase);
         if cut_word {
-            joined.pop();
-        } else {
+            if !is_compound_head(&joined) {
+                joined.pop();
+            }
+        } else if !(joined.chars().next_back().is_some_and(is_unspaced) && next.is_some_and(is_unspaced)) {
             joined.push(' ');
         }
         joined.push_str(line);
     }
     joined
+}
+
+/// Whether the word before a hyphen at a line's end is one that is written with it anyway: `fifty-` of `fifty-one`.
+fn is_compound_head(joined: &str) -> bool {
+    const HEADS: &[&str] = &[
+        "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "self", "well", "half", "non", "ex", "all",
+        "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "much", "long", "short", "high", "low",
+    ];
+    let word = joined.trim_end_matches(['-', '‐']);
+    let start = word.rfind(|c: char| !c.is_alphabetic()).map_or(0, |at| at + word[at..].chars().next().map_or(1, char::len_utf8));
+    HEADS.contains(&word[start..].to_lowercase().as_str())
+}
+
+/// Scripts that put no space between words.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{2e80}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff00}'..='\u{ff65}' | '\u{20000}'..='\u{3ffff}')
 }
 
 #[cfg(test)]
@@ -182,5 +201,6 @@ mod tests {
     #[test]
     fn cut_words_are_mended() {
         assert_eq!(join_lines(["imple-", "mented in", "Baden-", "Baden"]), "implemented in Baden- Baden");
+        assert_eq!(join_lines(["fifty-", "one years", "水を", "汲む"]), "fifty-one years 水を汲む");
     }
 }

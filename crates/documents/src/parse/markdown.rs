@@ -140,7 +140,6 @@ impl Walker {
             Tag::Image { .. } => self.image_depth += 1,
             Tag::DefinitionList | Tag::TableCell | Tag::Emphasis | Tag::Strong | Tag::Strikethrough | Tag::Link { .. } => {}
             Tag::Superscript | Tag::Subscript => {}
-            Tag::ContainerBlock(_) => self.flush(),
         }
     }
 

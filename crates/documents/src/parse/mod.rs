@@ -12,6 +12,7 @@ mod text;
 
 use std::borrow::Cow;
 
+pub(crate) use builder::single_line;
 use mnemosyne_domain::Failure;
 
 use crate::detect::{detect, utf16_without_mark};

@@ -8,6 +8,8 @@ use docling_pdf::pdf_meta::PdfMeta;
 use docling_pdf::textparse::PageTextParser;
 use mnemosyne_domain::{Failure, FailureCode};
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::builder::{DocumentBuilder, single_line};
 use super::lines;
 use super::pdf_layout::{Row, order_rows};
@@ -15,28 +17,15 @@ use crate::document::{BlockKind, Coverage, Document, Format};
 
 /// Reads the text layer of a PDF.
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
-    let Some(mut parser) = PageTextParser::open(bytes) else {
-        return Err(match PdfMeta::open_with_password(bytes, None) {
-            Err(_) => Failure::new(FailureCode::Encrypted, "The PDF is protected by a password."),
-            Ok(_) => Failure::new(
-                FailureCode::Damaged,
-                "The PDF is damaged: its structure cannot be read (it may have been cut off).",
-            ),
-        });
-    };
-    parser.set_keep_typography(Some(true));
-    let count = parser.page_count();
-    if count == 0 {
-        return Err(Failure::new(FailureCode::Damaged, "The PDF is damaged: it has no pages that can be read."));
+    let mut pages = read_pages(bytes)?;
+    if pages.iter().any(|page| page.rows.is_empty())
+        && let Some(mended) = with_own_resources(bytes)
+        && let Ok(again) = read_pages(&mended)
+        && again.len() == pages.len()
+    {
+        pages = again;
     }
-    let mut column = 0;
-    let mut pages = Vec::with_capacity(count);
-    for index in 0..count {
-        let page = parser.text_page(index);
-        pages.push(PageRows { height: page.height, rows: order_rows(&page, &mut column) });
-    }
-    drop(parser);
-
+    let count = pages.len();
     let empty: Vec<u32> = (1..).zip(&pages).filter(|(_, page)| page.rows.is_empty()).map(|(number, _)| number).collect();
     if empty.len() == count {
         return Err(Failure::new(
@@ -60,6 +49,32 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
     assemble(&mut builder, &pages, &style);
     read_info(&mut builder, bytes);
     builder.finish(Format::Pdf)
+}
+
+fn read_pages(bytes: &[u8]) -> Result<Vec<PageRows>, Failure> {
+    let Some(mut parser) = PageTextParser::open(bytes) else {
+        return Err(match PdfMeta::open_with_password(bytes, None) {
+            Err(_) => Failure::new(FailureCode::Encrypted, "The PDF is protected by a password."),
+            Ok(_) => Failure::new(
+                FailureCode::Damaged,
+                "The PDF is damaged: its structure cannot be read (it may have been cut off).",
+            ),
+        });
+    };
+    parser.set_keep_typography(Some(true));
+    let count = parser.page_count();
+    if count == 0 {
+        return Err(Failure::new(FailureCode::Damaged, "The PDF is damaged: it has no pages that can be read."));
+    }
+    let mut column = 0;
+    let pages = (0..count).map(|index| {
+        let mut page = parser.text_page(index);
+        for cell in page.cells.iter_mut().chain(&mut page.word_cells) {
+            cell.text = normalise(&cell.text);
+        }
+        PageRows { height: page.height, rows: order_rows(&page, &mut column) }
+    });
+    Ok(pages.collect())
 }
 
 struct PageRows {
@@ -224,6 +239,7 @@ impl Style {
             && let Some(rank) = rank
             && length <= 150
             && !(text.ends_with(['.', ',', ';']) && paragraph.size < self.body * 1.25)
+            && !(page == 1 && rank > 0 && self.outline_depth > 0 && lines::heading_level(&text).is_none())
         {
             // Beside an outline, larger text that it does not name is a title page's or below all that it names.
             let level = if self.outline_depth == 0 || (page == 1 && rank == 0) { rank + 1 } else { usize::from(self.outline_depth) + 1 };
@@ -359,7 +375,10 @@ fn read_paragraph<'a>(rows: &'a [Row], start: usize, style: &Style) -> (usize, P
         || first.bottom - rows[start - 1].bottom > style.pitch * 1.25;
     let mut end = start + 1;
     while let Some(row) = rows.get(end) {
-        if begins_paragraph(&rows[start..end], row, style) || code_end(rows, end, style).is_some() {
+        if begins_paragraph(&rows[start..end], row, style)
+            || code_end(rows, end, style).is_some()
+            || (row.bottom - rows[end - 1].bottom > style.pitch * 1.12 && read_table(rows, end, style).is_some())
+        {
             break;
         }
         end += 1;
@@ -375,9 +394,10 @@ fn begins_paragraph(before: &[Row], row: &Row, style: &Style) -> bool {
     if previous.column != row.column {
         return true;
     }
-    let scale = (previous.size.max(row.size) / style.body).max(1.0);
+    let size = previous.size.max(row.size);
+    let farthest = if size > style.body * 1.09 { size * 1.45 } else { style.pitch * 1.3 };
     let distance = row.bottom - previous.bottom;
-    if distance > style.pitch * 1.3 * scale || distance < -1.0 {
+    if distance > farthest || distance < -1.0 || has_leaders(row) || has_leaders(previous) {
         return true;
     }
     if (row.size - previous.size).abs() > previous.size.min(row.size) * 0.12 {
@@ -419,16 +439,21 @@ fn code_end(rows: &[Row], start: usize, style: &Style) -> Option<usize> {
     if style.is_typescript {
         return None;
     }
-    let pitch = rows[start].monospace?;
+    let follows = |before: &Row, row: &Row| {
+        row.column == before.column && row.bottom - before.bottom < style.pitch * 2.6 && row.top > before.top
+    };
+    // A first row of a single word is known by the row after it.
+    let pitch = rows[start].monospace.or_else(|| {
+        let next = rows.get(start + 1).filter(|next| follows(&rows[start], next))?;
+        rows[start].pitch.filter(|pitch| next.monospace.is_some_and(|other| (other - pitch).abs() < pitch * 0.02))
+    })?;
     let mut end = start;
     let mut counted = 0;
     while let Some(row) = rows.get(end) {
-        let same = row.monospace.is_some_and(|other| (other - pitch).abs() < pitch * 0.03);
+        let same = row.monospace.or(row.pitch).is_some_and(|other| (other - pitch).abs() < pitch * 0.03);
         // A row too short to tell ("}") goes with its neighbours.
-        let short = row.monospace.is_none() && row.cells.len() == 1 && row.cells[0].text.trim().chars().count() <= 8;
-        let near = end == start
-            || (row.column == rows[end - 1].column && row.bottom - rows[end - 1].bottom < style.pitch * 2.6 && row.top > rows[end - 1].top);
-        if !near || !(same || (short && end > start)) {
+        let short = row.pitch.is_none() && row.cells.len() == 1 && row.cells[0].text.trim().chars().count() <= 8;
+        if (end > start && !follows(&rows[end - 1], row)) || !(same || (short && end > start)) {
             break;
         }
         counted += usize::from(same);
@@ -461,56 +486,156 @@ fn code_text(rows: &[Row]) -> String {
     code
 }
 
-/// Rows of several cells whose edges agree are a table; single cells under a column go on in the row above.
+/// Rows through which white strips run from top to bottom are a table; what stands under a cell alone goes on in it.
 fn read_table(rows: &[Row], start: usize, style: &Style) -> Option<(usize, Vec<Vec<String>>)> {
     let first = &rows[start];
-    if first.cells.len() < 2 || lines::list_mark(&first.text()).is_some() && first.cells.len() == 2 {
+    let narrowest = first.size * 0.55;
+    let mut occupied = merge_intervals(first.words.iter().map(|word| (word.left, word.right)).collect());
+    let mut strips = count_strips(&occupied, narrowest);
+    if strips == 0 || has_leaders(first) {
         return None;
     }
-    let mut columns: Vec<(f32, f32)> = first.cells.iter().map(|cell| (cell.left, cell.right)).collect();
-    let mut table = vec![row_cells(first)];
     let mut end = start + 1;
-    let mut full_rows = 1;
-    let fits = |columns: &[(f32, f32)], left: f32, right: f32| {
-        columns.iter().position(|(l, r)| (left - l).abs() < 6.0 || (right - r).abs() < 6.0 || ((left + right) - (l + r)).abs() < 8.0)
-    };
     while let Some(row) = rows.get(end) {
         let previous = &rows[end - 1];
-        if row.column != first.column || row.bottom - previous.bottom > style.pitch * 3.0 || row.bottom < previous.bottom - 1.0 {
+        let distance = row.bottom - previous.bottom;
+        if row.column != first.column || distance > style.pitch * 3.0 || distance < 1.0 || (row.size - first.size).abs() > first.size * 0.2 || has_leaders(row) {
             break;
         }
-        let places: Vec<Option<usize>> = row.cells.iter().map(|cell| fits(&columns, cell.left, cell.right)).collect();
-        let agreeing = places.iter().flatten().count();
-        if row.cells.len() >= 2 && agreeing * 2 >= row.cells.len() {
-            for (cell, place) in row.cells.iter().zip(&places) {
-                match place {
-                    Some(place) => {
-                        columns[*place].0 = columns[*place].0.min(cell.left);
-                        columns[*place].1 = columns[*place].1.max(cell.right);
-                    }
-                    None => columns.push((cell.left, cell.right)),
-                }
-            }
-            columns.sort_by(|a, b| a.0.total_cmp(&b.0));
-            table.push(row_cells(row));
-            full_rows += 1;
-        } else if let ([cell], [Some(place)]) = (row.cells.as_slice(), places.as_slice())
-            && *place > 0
-            && row.bottom - previous.bottom < style.pitch * 1.3
-            && let Some(target) = table.last_mut().and_then(|row| row.get_mut(*place))
-        {
-            target.push(' ');
-            target.push_str(cell.text.trim());
-        } else {
+        let mut wider = occupied.clone();
+        wider.extend(row.words.iter().map(|word| (word.left, word.right)));
+        let wider = merge_intervals(wider);
+        let left = count_strips(&wider, narrowest);
+        if left == 0 || left * 2 < strips {
             break;
         }
+        strips = left;
+        occupied = wider;
         end += 1;
     }
-    (full_rows >= 2).then_some((end, table))
+    let borders = strip_borders(&occupied, narrowest);
+    let split = |row: &Row| -> Vec<String> {
+        let mut cells = vec![String::new(); borders.len() + 1];
+        for word in &row.words {
+            let place = borders.iter().filter(|border| word.left > **border).count();
+            if !cells[place].is_empty() {
+                cells[place].push(' ');
+            }
+            cells[place].push_str(word.text.trim());
+        }
+        cells
+    };
+    let filled = |cells: &[String]| cells.iter().filter(|cell| !cell.is_empty()).count();
+    // A line below that fills the first column only is a note or the next paragraph.
+    while end > start && filled(&split(&rows[end - 1])) < 2 && !split(&rows[end - 1])[0].is_empty() {
+        end -= 1;
+    }
+    let mut table: Vec<Vec<String>> = Vec::new();
+    let (mut full, mut all_filled) = (0, 0);
+    for index in start..end {
+        let cells = split(&rows[index]);
+        full += usize::from(filled(&cells) >= 2);
+        all_filled += filled(&cells);
+        let near = index > start && rows[index].bottom - rows[index - 1].bottom < style.pitch * 1.3;
+        match table.last_mut() {
+            Some(above) if near && cells[0].is_empty() && !above[0].is_empty() => {
+                for (target, cell) in above.iter_mut().zip(&cells).filter(|(_, cell)| !cell.is_empty()) {
+                    if !target.is_empty() {
+                        target.push(' ');
+                    }
+                    target.push_str(cell);
+                }
+            }
+            _ => table.push(cells),
+        }
+    }
+    let rows_used = end - start;
+    let longest_head = table.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
+    let is_list = table.iter().all(|row| row[0].is_empty() || lines::list_mark(&format!("{} x", row[0])).is_some());
+    // Two lines stretched to the margins leave strips as well, but fill few of their cells.
+    let well_filled = all_filled * 10 >= rows_used * (borders.len() + 1) * 6;
+    let is_table = well_filled && full >= 2 && full * 2 >= rows_used && (table.len() >= 3 || (table.len() == 2 && borders.len() >= 2)) && longest_head <= 48 && !is_list;
+    is_table.then_some((end, table))
 }
 
-fn row_cells(row: &Row) -> Vec<String> {
-    row.cells.iter().map(|cell| single_line(&cell.text)).collect()
+/// Dots that lead to a page number.
+fn has_leaders(row: &Row) -> bool {
+    let text = row.text();
+    text.contains(". . .") || text.contains("....") || text.contains("…….")
+}
+
+fn merge_intervals(mut intervals: Vec<(f32, f32)>) -> Vec<(f32, f32)> {
+    intervals.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut merged: Vec<(f32, f32)> = Vec::with_capacity(intervals.len());
+    for (left, right) in intervals {
+        match merged.last_mut() {
+            Some(last) if left <= last.1 => last.1 = last.1.max(right),
+            _ => merged.push((left, right)),
+        }
+    }
+    merged
+}
+
+fn strip_borders(occupied: &[(f32, f32)], narrowest: f32) -> Vec<f32> {
+    occupied.windows(2).filter(|pair| pair[1].0 - pair[0].1 >= narrowest).map(|pair| (pair[0].1 + pair[1].0) / 2.0).collect()
+}
+
+fn count_strips(occupied: &[(f32, f32)], narrowest: f32) -> usize {
+    occupied.windows(2).filter(|pair| pair[1].0 - pair[0].1 >= narrowest).count()
+}
+
+/// Ligatures and the look-alikes that fonts give for ideographs, as the characters they stand for.
+fn normalise(text: &str) -> String {
+    let needs = |c: char| matches!(c, '\u{2e80}'..='\u{2fdf}' | '\u{fb00}'..='\u{fb06}' | '\u{f900}'..='\u{faff}');
+    if !text.contains(needs) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if needs(c) {
+            out.extend(std::iter::once(c).nfkc());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The file with what its pages inherit written into each of them; `None` when they inherit nothing. docling's parser does not
+/// look for fonts further up the page tree when they stand there directly.
+fn with_own_resources(bytes: &[u8]) -> Option<Vec<u8>> {
+    const MAX_DEPTH: usize = 32;
+    let mut document = lopdf::Document::load_mem(bytes).ok()?;
+    let pages: Vec<lopdf::ObjectId> = document.get_pages().into_values().collect();
+    let mut changed = false;
+    for page in pages {
+        let own = document.get_dictionary(page).ok()?;
+        if own.has(b"Resources") {
+            continue;
+        }
+        let mut parent = own.get(b"Parent").and_then(lopdf::Object::as_reference).ok();
+        let mut inherited = None;
+        for _ in 0..MAX_DEPTH {
+            let Some(node) = parent.and_then(|id| document.get_dictionary(id).ok()) else {
+                break;
+            };
+            if let Ok(resources) = node.get(b"Resources") {
+                inherited = Some(resources.clone());
+                break;
+            }
+            parent = node.get(b"Parent").and_then(lopdf::Object::as_reference).ok();
+        }
+        if let (Some(resources), Ok(lopdf::Object::Dictionary(dictionary))) = (inherited, document.get_object_mut(page)) {
+            dictionary.set("Resources", resources);
+            changed = true;
+        }
+    }
+    if !changed {
+        return None;
+    }
+    let mut out = Vec::new();
+    document.save_to(&mut out).ok()?;
+    Some(out)
 }
 
 #[cfg(test)]

@@ -18,8 +18,12 @@ pub(super) struct Row {
     pub(super) bottom: f32,
     /// Height of most of its words; stands for the font's size.
     pub(super) size: f32,
-    /// Width of a character, where all have the same.
+    /// Its words, from left to right.
+    pub(super) words: Vec<Cell>,
+    /// Width of a character, where all surely have the same.
     pub(super) monospace: Option<f32>,
+    /// Width of a character, where all may have the same: too few words to be sure.
+    pub(super) pitch: Option<f32>,
     /// Counts up whenever reading jumps to another column or band.
     pub(super) column: u32,
     /// Edges of the column.
@@ -82,7 +86,9 @@ pub(super) fn order_rows(page: &PdfPage, column: &mut u32) -> Vec<Row> {
                 top,
                 bottom,
                 size: bottom - top,
+                words: Vec::new(),
                 monospace: None,
+                pitch: None,
                 column,
                 column_left,
                 column_right,
@@ -178,8 +184,15 @@ fn find_gutter(cells: &[&TextCell], left: f32, right: f32) -> Option<f32> {
         return None;
     }
     let is_prose = |side: &[&TextCell], side_width: f32| {
-        let long = side.iter().filter(|cell| cell.r - cell.l > side_width * 0.6 && cell.text.chars().count() >= 18).count();
-        side.len() >= 5 && long * 2 > side.len()
+        // By characters: a table in one of the columns has many cells, and little text.
+        let characters = |cell: &TextCell| cell.text.chars().count();
+        let long: usize = side
+            .iter()
+            .filter(|cell| cell.r - cell.l > side_width * 0.6 && characters(cell) >= 18)
+            .map(|cell| characters(cell))
+            .sum();
+        let all: usize = side.iter().map(|cell| characters(cell)).sum();
+        side.len() >= 5 && long * 2 > all
     };
     (is_prose(&sides[0], x - left) && is_prose(&sides[1], right - x)).then_some(x)
 }
@@ -212,7 +225,10 @@ fn measure_rows(rows: &mut [Row], words: &[TextCell]) {
                 break;
             }
         }
-        row.monospace = fixed_pitch(&inside);
+        row.pitch = fixed_pitch(&inside);
+        row.monospace = row.pitch.filter(|_| proves_pitch(&inside));
+        row.words = inside.iter().map(|word| Cell { text: word.text.clone(), left: word.l, right: word.r }).collect();
+        row.words.sort_by(|a, b| a.left.total_cmp(&b.left));
     }
 }
 
@@ -223,9 +239,16 @@ fn fixed_pitch(words: &[&TextCell]) -> Option<f32> {
         .filter(|word| word.text.chars().count() >= 3)
         .map(|word| (word.r - word.l) / word.text.chars().count() as f32)
         .collect();
-    let total: usize = words.iter().map(|word| word.text.chars().count()).sum();
     let first = *pitches.first()?;
     let same = pitches.iter().all(|pitch| (pitch - first).abs() <= first * 0.02);
-    // One word proves nothing, unless it is long.
-    (same && first > 0.0 && total >= 6 && (pitches.len() >= 2 || total >= 12)).then_some(first)
+    // Ideographs all have the same width anyway.
+    let latin = words.iter().all(|word| word.text.chars().all(|c| (c as u32) < 0x2e80));
+    (same && first > 0.0 && latin).then_some(first)
+}
+
+/// One word proves nothing, unless it is long.
+fn proves_pitch(words: &[&TextCell]) -> bool {
+    let lengths: Vec<usize> = words.iter().map(|word| word.text.chars().count()).collect();
+    let total: usize = lengths.iter().sum();
+    total >= 6 && (lengths.iter().filter(|length| **length >= 3).count() >= 2 || total >= 12)
 }

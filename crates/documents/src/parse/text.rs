@@ -8,42 +8,83 @@ use crate::document::{BlockKind, Document, Format};
 
 /// Reads decoded plain text.
 pub(super) fn parse(text: &str) -> Result<Document, Failure> {
-    let text = text.replace("\r\n", "\n").replace(['\r', '\u{c}', '\u{2029}'], "\n");
     let mut builder = DocumentBuilder::new();
-    let mut paragraph: Vec<&str> = Vec::new();
-    let one_line_paragraphs = text.contains("\n\n");
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if trimmed.is_empty() {
-            push_paragraph(&mut builder, &paragraph, one_line_paragraphs);
-            paragraph.clear();
-        } else if lines::is_break(trimmed) && paragraph.is_empty() {
-            builder.push(BlockKind::Break, trimmed);
-        } else {
-            paragraph.push(line);
-        }
-    }
-    push_paragraph(&mut builder, &paragraph, one_line_paragraphs);
+    append(&mut builder, text);
     let first = builder.blocks().first().map(|block| block.kind);
-    builder.title = labelled_value(&text, "title").or_else(|| {
-        matches!(first, Some(BlockKind::Heading { .. }))
-            .then(|| text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned))
-            .flatten()
-    });
-    builder.authors = labelled_value(&text, "author")
-        .or_else(|| labelled_value(&text, "artist"))
-        .into_iter()
-        .collect();
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    if matches!(first, Some(BlockKind::Heading { .. })) || stands_as_title(text) {
+        builder.title = lines().next().map(str::to_owned);
+    }
     builder.finish(Format::Text)
 }
 
-/// The value of a `Title: …` line among the first lines.
-fn labelled_value(text: &str, label: &str) -> Option<String> {
-    text.lines().take(12).find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name.trim().eq_ignore_ascii_case(label) && !value.trim().is_empty() && value.len() < 200)
-            .then(|| value.trim().to_owned())
-    })
+/// Adds the blocks of text as people type it.
+pub(super) fn append(builder: &mut DocumentBuilder, text: &str) {
+    let text = text.replace("\r\n", "\n").replace(['\r', '\u{c}', '\u{2029}'], "\n");
+    let lines_apart = text.contains("\n\n");
+    let groups = groups(&text);
+    for (index, group) in groups.iter().enumerate() {
+        let heading = groups.get(index + 1).and_then(|next| group.heading_over(next));
+        match (heading, group.lines.as_slice()) {
+            (Some(level), [line]) => builder.push(BlockKind::Heading { level }, line),
+            (_, [line]) if lines::is_break(line.trim()) => builder.push(BlockKind::Break, line),
+            (_, lines) => push_paragraph(builder, lines, lines_apart),
+        }
+    }
+}
+
+/// Lines without a blank one between them.
+struct Group<'a> {
+    lines: Vec<&'a str>,
+    blank_before: usize,
+}
+
+fn groups(text: &str) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut lines: Vec<&str> = Vec::new();
+    let mut blank_before = 0;
+    for line in text.lines() {
+        let trimmed = line.trim();
+        let stands_apart = (trimmed.starts_with('[') && trimmed.ends_with(']') && !trimmed.contains("](")) || lines::is_break(trimmed);
+        let follows_break = lines.last().is_some_and(|last| lines::is_break(last.trim()));
+        if (trimmed.is_empty() || stands_apart || follows_break) && !lines.is_empty() {
+            groups.push(Group { lines: std::mem::take(&mut lines), blank_before: std::mem::take(&mut blank_before) });
+        }
+        if trimmed.is_empty() {
+            blank_before += 1;
+        } else {
+            lines.push(line);
+        }
+    }
+    if !lines.is_empty() {
+        groups.push(Group { lines, blank_before });
+    }
+    groups
+}
+
+impl Group<'_> {
+    /// The level of a lone short line that says nothing by itself, over text that does: a heading, though nothing marks it.
+    fn heading_over(&self, next: &Group<'_>) -> Option<u8> {
+        let [line] = self.lines.as_slice() else {
+            return None;
+        };
+        let line = line.trim();
+        let length = line.chars().count();
+        let is_open = !line.ends_with(['.', ',', ';', ':', '!', '?', '”', '"', '»', '’', '\'']);
+        let is_line = is_open && (2..=60).contains(&length) && line.chars().next().is_some_and(char::is_uppercase) && !lines::is_break(line);
+        let text_follows = next.lines.iter().map(|line| line.chars().count()).sum::<usize>() >= 100;
+        let apart = self.blank_before >= 2 || (length <= 40 && line.split_whitespace().count() <= 6);
+        (is_line && text_follows && apart && next.blank_before >= 1).then(|| lines::heading_level(line).unwrap_or(2))
+    }
+}
+
+/// One or two short lines, and then white space: what stands on a title page.
+fn stands_as_title(text: &str) -> bool {
+    let head: Vec<&str> = text.trim_start().lines().take(4).map(str::trim).collect();
+    let lines = head.iter().take_while(|line| !line.is_empty()).count();
+    (1..=3).contains(&lines)
+        && lines < head.len()
+        && head[..lines].iter().all(|line| (3..=70).contains(&line.chars().count()) && !line.ends_with(['.', ',', ';', ':', '!', '?']) && !line.contains(": "))
 }
 
 /// `lines_apart`: whether blank lines divide paragraphs; without any, each line is a paragraph of its own.
@@ -61,7 +102,7 @@ fn push_paragraph(builder: &mut DocumentBuilder, paragraph: &[&str], lines_apart
         builder.push(kind, line);
         return;
     }
-    if !lines_apart {
+    if !lines_apart && !is_labels(&trimmed) && !is_labelled_verse(&trimmed) {
         for line in paragraph {
             push_paragraph(builder, &[line], true);
         }
@@ -80,11 +121,14 @@ fn push_paragraph(builder: &mut DocumentBuilder, paragraph: &[&str], lines_apart
         builder.push(BlockKind::Quote, &lines::join_lines(quoted));
     } else if is_labels(&trimmed) {
         builder.push(BlockKind::Paragraph, &trimmed.join("\n"));
-    } else if lines::is_verse(&trimmed) || is_labelled_verse(&trimmed) {
+    } else if (lines::is_verse(&trimmed) && !builder.blocks().is_empty()) || is_labelled_verse(&trimmed) {
         builder.push(BlockKind::Verse, &trimmed.join("\n"));
     } else if let (Some(level), false) = (lines::heading_level(first), trimmed.len() > 3 && first.len() > 40) {
         builder.push(BlockKind::Heading { level }, first);
         push_paragraph(builder, &paragraph[1..], lines_apart);
+    } else if builder.blocks().is_empty() && lines::is_verse(&trimmed) {
+        // What stands first in short lines is a title page.
+        builder.push(BlockKind::Paragraph, &trimmed.join("\n"));
     } else {
         builder.push(BlockKind::Paragraph, &lines::join_lines(trimmed));
     }

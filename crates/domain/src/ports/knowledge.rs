@@ -46,6 +46,30 @@ pub struct ItemFilter {
     pub status: Option<EmbeddingStatus>,
     /// Only items whose title or file name contains this text, whatever its case.
     pub title_contains: Option<String>,
+    /// In which order.
+    pub order: ItemOrder,
+}
+
+/// The orders of a list of items. Items that are equal in it come newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ItemOrder {
+    /// The newest first.
+    #[default]
+    NewestFirst,
+    /// The oldest first.
+    OldestFirst,
+    /// By title, A first, whatever its case.
+    TitleAscending,
+    /// By title, Z first, whatever its case.
+    TitleDescending,
+    /// The fewest chunks first.
+    FewestChunksFirst,
+    /// The most chunks first.
+    MostChunksFirst,
+    /// The smallest original first.
+    SmallestFirst,
+    /// The largest original first.
+    LargestFirst,
 }
 
 /// Which concepts are wanted, most mentioned first.
@@ -215,7 +239,7 @@ pub trait KnowledgeStore: super::Health {
 
     /// The item of this uid, visible or not, whatever its workspace; the caller applies the scope.
     async fn item(&self, uid: &ItemUid) -> StoreResult<Option<Item>>;
-    /// Items, newest first.
+    /// Items in the order of the filter.
     async fn items(&self, filter: &ItemFilter, page: PageRequest) -> StoreResult<Page<Item>>;
     /// Chunks of one visible item by position.
     async fn chunks(&self, item: &ItemUid, page: PageRequest) -> StoreResult<Page<Chunk>>;

@@ -19,7 +19,7 @@ pub use jobs::{
     BlobLedger, Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Settings, Throughput,
 };
 pub use knowledge::{
-    ChunkVector, ConceptFilter, ItemFilter, KnowledgeStore, LibraryFilter, LibraryUpdate, PublishOutcome,
+    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate, PublishOutcome,
     Removed, StoreReport, VectorQuery,
 };
 pub use queue::JobQueue;

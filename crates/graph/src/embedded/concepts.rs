@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use mnemosyne_domain::ports::ConceptFilter;
 use mnemosyne_domain::{
-    ChunkUid, Concept, ConceptKind, ConceptMention, ConceptUid, ItemUid, Page, PageRequest, Scope, StoreError,
-    StoreResult,
+    ChunkUid, Concept, ConceptKind, ConceptMention, ConceptUid, ItemUid, Page, PageRequest, Scope,
+    StoreError, StoreResult,
 };
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
@@ -127,7 +127,11 @@ fn merged(mentions: &[ConceptMention]) -> Vec<Merged> {
         if normal_name.is_empty() {
             continue;
         }
-        let weight = if mention.weight.is_finite() { mention.weight.clamp(0.0, 1.0) } else { 0.0 };
+        let weight = if mention.weight.is_finite() {
+            mention.weight.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         if let Some(&place) = places.get(&normal_name) {
             let known = &mut found[place];
             known.weight = known.weight.max(weight);

@@ -101,7 +101,11 @@ pub(super) async fn remove_items(
         return Ok(removed);
     }
     if reason != GoneReason::Deleted {
-        let word = if reason == GoneReason::Library { "library" } else { "superseded" };
+        let word = if reason == GoneReason::Library {
+            "library"
+        } else {
+            "superseded"
+        };
         sqlx::query(
             "INSERT OR REPLACE INTO gone_item (uid, reason, gone_at) \
              SELECT uid, ?2, ?3 FROM item WHERE key IN (SELECT value FROM json_each(?1))",
@@ -229,7 +233,11 @@ pub(super) async fn stage_item(database: &Database, item: NewItem) -> StoreResul
     transaction.commit().await.map_err(store_error)
 }
 
-pub(super) async fn stage_chunks(database: &Database, item: &ItemUid, chunks: &[NewChunk]) -> StoreResult<()> {
+pub(super) async fn stage_chunks(
+    database: &Database,
+    item: &ItemUid,
+    chunks: &[NewChunk],
+) -> StoreResult<()> {
     // All the texts go as one value and are cut by their offsets inside the statement: one statement for all chunks
     // instead of one for each, and a text may hold any character.
     let mut texts = Vec::with_capacity(chunks.iter().map(|chunk| chunk.text.len()).sum());
@@ -417,12 +425,14 @@ pub(super) async fn publish_item(
     .await
     .map_err(store_error)?;
     if chunks > 0 {
-        sqlx::query("UPDATE library SET item_count = item_count + 1, chunk_count = chunk_count + ?2 WHERE key = ?1")
-            .bind(get::<i64>(&row, 1)?)
-            .bind(chunks)
-            .execute(&mut *transaction)
-            .await
-            .map_err(store_error)?;
+        sqlx::query(
+            "UPDATE library SET item_count = item_count + 1, chunk_count = chunk_count + ?2 WHERE key = ?1",
+        )
+        .bind(get::<i64>(&row, 1)?)
+        .bind(chunks)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
         sqlx::query("UPDATE collection SET item_count = item_count + 1 WHERE key = ?1")
             .bind(get::<i64>(&row, 2)?)
             .execute(&mut *transaction)
@@ -461,7 +471,9 @@ pub(super) async fn update_item(
 ) -> StoreResult<Item> {
     let metadata = metadata.map(json_text).transpose()?;
     let mut transaction = database.begin().await?;
-    let state = state_of(&mut transaction, uid).await?.ok_or(StoreError::NotFound)?;
+    let state = state_of(&mut transaction, uid)
+        .await?
+        .ok_or(StoreError::NotFound)?;
     if let Some(collection) = collection {
         let target = sqlx::query("SELECT key FROM collection WHERE uid = ?1 AND library = ?2")
             .bind(collection.as_str())

@@ -132,7 +132,9 @@ pub(super) async fn fulltext_leg(
         collection: plan.collection,
         item: plan.item,
     };
-    let hits = text_index.search(database, plan.sequence, terms, scope, limit).await?;
+    let hits = text_index
+        .search(database, plan.sequence, terms, scope, limit)
+        .await?;
     verified(database, &admitted, &hits).await
 }
 
@@ -248,7 +250,11 @@ pub(super) async fn graph_leg(
         return Ok(Vec::new());
     }
     let rows = admitted
-        .query(if few_libraries { WALK_FEW_LIBRARIES } else { WALK_MOST_LIBRARIES })
+        .query(if few_libraries {
+            WALK_FEW_LIBRARIES
+        } else {
+            WALK_MOST_LIBRARIES
+        })
         .bind(Value::from(seeds).to_string())
         .bind(depth.min(MAX_DEPTH))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -314,12 +320,18 @@ async fn seeds(database: &Database, admitted: &Admitted, terms: &[String]) -> St
             named += f64::from(u8::from(words.contains(word)));
         }
         let coverage = named / all.max(1.0);
-        seeds.push((get(row, 0)?, coverage * coverage * (0.5 + 0.5 * (rank / best_rank).clamp(0.0, 1.0))));
+        seeds.push((
+            get(row, 0)?,
+            coverage * coverage * (0.5 + 0.5 * (rank / best_rank).clamp(0.0, 1.0)),
+        ));
     }
     seeds.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     seeds.truncate(SEEDS);
     Ok(Seeds {
-        seeds: seeds.into_iter().map(|(key, score)| json!([key, score])).collect(),
+        seeds: seeds
+            .into_iter()
+            .map(|(key, score)| json!([key, score]))
+            .collect(),
         few_libraries,
     })
 }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{LibraryFilter, LibraryUpdate, Removed};
 use mnemosyne_domain::{
-    Collection, CollectionUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Scope, StoreError,
-    StoreResult, VectorSpace, WorkspaceId,
+    Collection, CollectionUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Scope,
+    StoreError, StoreResult, VectorSpace, WorkspaceId,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -62,7 +62,12 @@ fn collection_row(row: &SqliteRow, first: usize) -> StoreResult<Collection> {
 }
 
 /// Whether a statement finds any row; for the checks before a write, inside its transaction.
-async fn exists(connection: &mut SqliteConnection, sql: &'static str, value: &str, other: &str) -> StoreResult<bool> {
+async fn exists(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    value: &str,
+    other: &str,
+) -> StoreResult<bool> {
     let row = sqlx::query(sql)
         .bind(value)
         .bind(other)
@@ -78,7 +83,14 @@ pub(super) async fn create_library(
     now: DateTime<Utc>,
 ) -> StoreResult<Library> {
     let mut transaction = database.begin().await?;
-    if exists(&mut transaction, "SELECT 1 FROM library WHERE name = ?1", &library.name, "").await? {
+    if exists(
+        &mut transaction,
+        "SELECT 1 FROM library WHERE name = ?1",
+        &library.name,
+        "",
+    )
+    .await?
+    {
         return Err(StoreError::Conflict("name"));
     }
     if let Some(workspace) = &library.workspace_id {
@@ -114,11 +126,15 @@ pub(super) async fn create_library(
     .execute(&mut *transaction)
     .await
     .map_err(store_error)?;
-    let row = sqlx::query(concat!("SELECT ", library_columns!(), " FROM library l WHERE l.key = ?1"))
-        .bind(key)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(store_error)?;
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        library_columns!(),
+        " FROM library l WHERE l.key = ?1"
+    ))
+    .bind(key)
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(store_error)?;
     let made = library_row(&row, 0)?;
     transaction.commit().await.map_err(store_error)?;
     Ok(made)
@@ -142,7 +158,11 @@ pub(super) async fn library_of_workspace(
     database: &Database,
     workspace: &WorkspaceId,
 ) -> StoreResult<Option<Library>> {
-    let sql = concat!("SELECT ", library_columns!(), " FROM library l WHERE l.workspace_id = ?1");
+    let sql = concat!(
+        "SELECT ",
+        library_columns!(),
+        " FROM library l WHERE l.workspace_id = ?1"
+    );
     library_where(database, sql, workspace.as_str()).await
 }
 
@@ -157,7 +177,11 @@ pub(super) fn page_of<T>(
     rows: &[SqliteRow],
     read: impl Fn(&SqliteRow) -> StoreResult<T>,
 ) -> StoreResult<Page<T>> {
-    let total = rows.first().map(|row| get::<i64>(row, 0)).transpose()?.unwrap_or(0);
+    let total = rows
+        .first()
+        .map(|row| get::<i64>(row, 0))
+        .transpose()?
+        .unwrap_or(0);
     let mut page = Vec::with_capacity(rows.len());
     for row in rows {
         if get::<Option<String>>(row, 1)?.is_some() {
@@ -196,7 +220,6 @@ pub(super) async fn libraries(
     page_of(&rows, |row| library_row(row, 1))
 }
 
-
 pub(super) async fn update_library(
     database: &Database,
     uid: &LibraryUid,
@@ -222,12 +245,16 @@ pub(super) async fn update_library(
     .execute(&mut *transaction)
     .await
     .map_err(store_error)?;
-    let row = sqlx::query(concat!("SELECT ", library_columns!(), " FROM library l WHERE l.uid = ?1"))
-        .bind(uid.as_str())
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(store_error)?
-        .ok_or(StoreError::NotFound)?;
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        library_columns!(),
+        " FROM library l WHERE l.uid = ?1"
+    ))
+    .bind(uid.as_str())
+    .fetch_optional(&mut *transaction)
+    .await
+    .map_err(store_error)?
+    .ok_or(StoreError::NotFound)?;
     let changed = library_row(&row, 0)?;
     transaction.commit().await.map_err(store_error)?;
     Ok(changed)
@@ -316,14 +343,12 @@ pub(super) async fn switch_model(
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;
-    sqlx::query(
-        "DELETE FROM vector WHERE item IN (SELECT key FROM item WHERE library = ?1) AND space <> ?2",
-    )
-    .bind(library)
-    .bind(key)
-    .execute(&mut *transaction)
-    .await
-    .map_err(store_error)?;
+    sqlx::query("DELETE FROM vector WHERE item IN (SELECT key FROM item WHERE library = ?1) AND space <> ?2")
+        .bind(library)
+        .bind(key)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
     touch_vectors(&mut transaction, library).await?;
     transaction.commit().await.map_err(store_error)
 }
@@ -345,7 +370,13 @@ pub(super) async fn delete_library(database: &Database, uid: &LibraryUid) -> Sto
         .await
         .map_err(store_error)?;
     let sequence = next_change(&mut transaction).await?;
-    let mut removed = remove_items(&mut transaction, sequence, &get::<String>(&items, 0)?, GoneReason::Library).await?;
+    let mut removed = remove_items(
+        &mut transaction,
+        sequence,
+        &get::<String>(&items, 0)?,
+        GoneReason::Library,
+    )
+    .await?;
     sqlx::query("DELETE FROM library WHERE key = ?1")
         .bind(library)
         .execute(&mut *transaction)
@@ -390,7 +421,8 @@ pub(super) async fn create_collection(
         .await
         .map_err(store_error)?
         .ok_or(StoreError::NotFound)?;
-    let taken = "SELECT 1 FROM collection c JOIN library l ON l.key = c.library WHERE c.name = ?1 AND l.uid = ?2";
+    let taken =
+        "SELECT 1 FROM collection c JOIN library l ON l.key = c.library WHERE c.name = ?1 AND l.uid = ?2";
     if exists(&mut transaction, taken, name, library.as_str()).await? {
         return Err(StoreError::Conflict("name"));
     }
@@ -507,7 +539,13 @@ pub(super) async fn delete_collection(
         .await
         .map_err(store_error)?;
     let sequence = next_change(&mut transaction).await?;
-    let mut removed = remove_items(&mut transaction, sequence, &get::<String>(&items, 0)?, GoneReason::Deleted).await?;
+    let mut removed = remove_items(
+        &mut transaction,
+        sequence,
+        &get::<String>(&items, 0)?,
+        GoneReason::Deleted,
+    )
+    .await?;
     sqlx::query("DELETE FROM collection WHERE key = ?1")
         .bind(collection)
         .execute(&mut *transaction)

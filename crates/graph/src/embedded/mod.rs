@@ -24,13 +24,13 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{
-    ChunkVector, ConceptFilter, Health, ItemFilter, KnowledgeStore, LibraryFilter, LibraryUpdate, PublishOutcome,
-    Removed, StoreReport, VectorQuery,
+    ChunkVector, ConceptFilter, Health, ItemFilter, KnowledgeStore, LibraryFilter, LibraryUpdate,
+    PublishOutcome, Removed, StoreReport, VectorQuery,
 };
 use mnemosyne_domain::{
-    Chunk, ChunkHit, ChunkUid, Collection, CollectionUid, Concept, ConceptMention, ConceptUid, Item, ItemUid, LegHit,
-    Library, LibraryUid, NewChunk, NewItem, NewLibrary, Page, PageRequest, Scope, SearchFilter, StoreError,
-    StoreResult, VectorSpace, WorkspaceId,
+    Chunk, ChunkHit, ChunkUid, Collection, CollectionUid, Concept, ConceptMention, ConceptUid, Item, ItemUid,
+    LegHit, Library, LibraryUid, NewChunk, NewItem, NewLibrary, Page, PageRequest, Scope, SearchFilter,
+    StoreError, StoreResult, VectorSpace, WorkspaceId,
 };
 use serde_json::{Map, Value};
 use sqlx::sqlite::SqliteRow;
@@ -60,7 +60,9 @@ impl EmbeddedStore {
     ///
     /// Reads no vector and no text index: that happens at the first search, or by [`EmbeddedStore::warm`].
     pub async fn open(folder: &Path) -> StoreResult<Self> {
-        tokio::fs::create_dir_all(folder).await.map_err(schema::io_error)?;
+        tokio::fs::create_dir_all(folder)
+            .await
+            .map_err(schema::io_error)?;
         let database = Database::open(&folder.join(DATABASE_FILE), &folder.join(DATABASE_LOCK)).await?;
         // What a process that was killed between two transactions left to do.
         concepts::remove_orphans(&database).await?;
@@ -70,6 +72,12 @@ impl EmbeddedStore {
             vectors: Vectors::default(),
             text: TextIndex::new(folder),
         })
+    }
+
+    /// Ends all connections, so that the last process to do so leaves a single database file without a log beside it.
+    /// Nothing is lost where this is not called. Every later call answers [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        self.database.close().await;
     }
 
     /// Does now what the next search would have to do first: reads the vectors into memory and brings the text index
@@ -93,7 +101,8 @@ fn from_micros(micros: i64) -> StoreResult<DateTime<Utc>> {
 
 /// A value as a JSON text for the database.
 fn json_text<T: serde::Serialize + ?Sized>(value: &T) -> StoreResult<String> {
-    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(format!("a value has no JSON text: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Corrupt(format!("a value has no JSON text: {error}")))
 }
 
 /// A value from a column that holds a JSON text.
@@ -291,7 +300,12 @@ impl KnowledgeStore for EmbeddedStore {
         vectors::vector_leg(&self.database, &self.vectors, query, filter, limit).await
     }
 
-    async fn fulltext_leg(&self, text: &str, filter: &SearchFilter, limit: usize) -> StoreResult<Vec<LegHit>> {
+    async fn fulltext_leg(
+        &self,
+        text: &str,
+        filter: &SearchFilter,
+        limit: usize,
+    ) -> StoreResult<Vec<LegHit>> {
         legs::fulltext_leg(&self.database, &self.text, text, filter, limit).await
     }
 

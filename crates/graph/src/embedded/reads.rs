@@ -1,10 +1,10 @@
 //! Reading items and chunks, and looking after the whole.
 
 use chrono::{DateTime, Utc};
-use mnemosyne_domain::ports::{ItemFilter, StoreReport};
+use mnemosyne_domain::ports::{ItemFilter, ItemOrder, StoreReport};
 use mnemosyne_domain::{
-    Chunk, ChunkHit, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, LibraryType, LibraryUid, NewChunk,
-    Page, PageRequest, Scope, SearchFilter, StoreError, StoreResult, VectorSpace,
+    Chunk, ChunkHit, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, LibraryType, LibraryUid,
+    NewChunk, Page, PageRequest, Scope, SearchFilter, StoreError, StoreResult, VectorSpace,
 };
 use serde_json::Value;
 use sqlx::Row as _;
@@ -42,7 +42,11 @@ pub(super) fn item_row(row: &SqliteRow, first: usize) -> StoreResult<Item> {
         STAGED => EmbeddingStatus::Processing,
         VISIBLE => EmbeddingStatus::Completed,
         EMPTY => EmbeddingStatus::Failed,
-        other => return Err(StoreError::Corrupt(format!("an item has the unknown state {other}"))),
+        other => {
+            return Err(StoreError::Corrupt(format!(
+                "an item has the unknown state {other}"
+            )));
+        }
     };
     Ok(Item {
         uid: ItemUid::from_store(get(row, first)?),
@@ -79,6 +83,21 @@ pub(super) async fn item(database: &Database, uid: &ItemUid) -> StoreResult<Opti
     row.as_ref().map(|row| item_row(row, 0)).transpose()
 }
 
+/// The numbers by which the statement below knows an order. `up` and `down` are NULL for all rows where an order does not
+/// use them, so that they decide nothing.
+fn order_number(order: ItemOrder) -> i64 {
+    match order {
+        ItemOrder::NewestFirst => 0,
+        ItemOrder::OldestFirst => 1,
+        ItemOrder::TitleAscending => 2,
+        ItemOrder::TitleDescending => 3,
+        ItemOrder::FewestChunksFirst => 4,
+        ItemOrder::MostChunksFirst => 5,
+        ItemOrder::SmallestFirst => 6,
+        ItemOrder::LargestFirst => 7,
+    }
+}
+
 pub(super) async fn items(
     database: &Database,
     filter: &ItemFilter,
@@ -93,22 +112,27 @@ pub(super) async fn items(
         .library(filter.library_uid.as_ref())
         .collection(filter.collection_uid.as_ref())
         .query(concat!(
-            "WITH listed AS (SELECT i.key, i.created_at FROM item i JOIN library l ON l.key = i.library \
-             WHERE i.status = ?8 AND ",
+            "WITH listed AS (SELECT i.key, i.created_at, \
+             CASE ?12 WHEN 1 THEN i.created_at WHEN 2 THEN i.names_lower WHEN 4 THEN i.chunk_count \
+             WHEN 6 THEN i.byte_size END AS up, \
+             CASE ?12 WHEN 3 THEN i.names_lower WHEN 5 THEN i.chunk_count WHEN 7 THEN i.byte_size END AS down \
+             FROM item i JOIN library l ON l.key = i.library WHERE i.status = ?8 AND ",
             library_admitted!(),
             " AND ",
             item_admitted!(),
             " AND (?9 IS NULL OR instr(i.names_lower, ?9) > 0)) \
              SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN (SELECT ",
             item_columns!(),
-            " FROM (SELECT key FROM listed ORDER BY created_at DESC, key DESC LIMIT ?10 OFFSET ?11) p \
+            " FROM (SELECT key, up, down FROM listed \
+             ORDER BY up, down DESC, created_at DESC, key DESC LIMIT ?10 OFFSET ?11) p \
              JOIN item i ON i.key = p.key JOIN library l ON l.key = i.library \
-             ORDER BY i.created_at DESC, i.key DESC) page"
+             ORDER BY p.up, p.down DESC, i.created_at DESC, i.key DESC) page"
         ))
         .bind(status)
         .bind(filter.title_contains.as_deref().map(str::to_lowercase))
         .bind(page.limit)
         .bind(super::offset(page))
+        .bind(order_number(filter.order))
         .fetch_all(&database.read)
         .await
         .map_err(store_error)?;
@@ -141,7 +165,11 @@ fn chunk_row(row: &SqliteRow, first: usize) -> StoreResult<Chunk> {
     })
 }
 
-pub(super) async fn chunks(database: &Database, item: &ItemUid, page: PageRequest) -> StoreResult<Page<Chunk>> {
+pub(super) async fn chunks(
+    database: &Database,
+    item: &ItemUid,
+    page: PageRequest,
+) -> StoreResult<Page<Chunk>> {
     let rows = sqlx::query(concat!(
         "WITH listed AS (SELECT c.key, c.position FROM item i JOIN chunk c ON c.item = i.key \
          WHERE i.uid = ?1 AND i.status = 1) \
@@ -257,12 +285,15 @@ pub(super) async fn chunk_hits(
 }
 
 pub(super) async fn staged_before(database: &Database, moment: DateTime<Utc>) -> StoreResult<Vec<ItemUid>> {
-    let rows = sqlx::query("SELECT uid FROM item WHERE status = 0 AND created_at < ?1 ORDER BY created_at, key")
-        .bind(moment.timestamp_micros())
-        .fetch_all(&database.read)
-        .await
-        .map_err(store_error)?;
-    rows.iter().map(|row| Ok(ItemUid::from_store(get(row, 0)?))).collect()
+    let rows =
+        sqlx::query("SELECT uid FROM item WHERE status = 0 AND created_at < ?1 ORDER BY created_at, key")
+            .bind(moment.timestamp_micros())
+            .fetch_all(&database.read)
+            .await
+            .map_err(store_error)?;
+    rows.iter()
+        .map(|row| Ok(ItemUid::from_store(get(row, 0)?)))
+        .collect()
 }
 
 /// Checks of [`report`]: each counts what does not fit, and says it in words.
@@ -343,7 +374,10 @@ pub(super) async fn report(database: &Database) -> StoreResult<StoreReport> {
         report.vectors.push((format!("{model} ({dimension})"), vectors));
     }
     for (words, sql) in CHECKS {
-        let row = sqlx::query(sql).fetch_one(&mut *transaction).await.map_err(store_error)?;
+        let row = sqlx::query(sql)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(store_error)?;
         let count: i64 = get(&row, 0)?;
         if count != 0 {
             report.problems.push(format!("{count} {words}"));

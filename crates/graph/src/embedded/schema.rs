@@ -65,9 +65,18 @@ impl Database {
         Ok(Self { read, write })
     }
 
+    /// Ends all connections. Those that read go first, so that the one that writes can clear the log.
+    pub(crate) async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
     /// Begins a transaction that may write; no other one of any process goes on beside it.
     pub(crate) async fn begin(&self) -> StoreResult<Transaction<'static, Sqlite>> {
-        self.write.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)
+        self.write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(store_error)
     }
 }
 
@@ -113,11 +122,15 @@ fn migrate_error(error: MigrateError) -> StoreError {
 /// What an error of the database means to the caller of the port.
 pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-            StoreError::Unavailable(format!("the knowledge database: {error}"))
-        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => StoreError::Unavailable(format!("the knowledge database: {error}")),
         sqlx::Error::Database(database) => {
-            let code = database.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
+            let code = database
+                .code()
+                .and_then(|code| code.parse::<i32>().ok())
+                .unwrap_or(0);
             // The low byte is the primary code: 1 error (a table that is missing), 5 busy, 6 locked, 8 read-only,
             // 10 input/output, 13 full, 14 cannot open. https://www.sqlite.org/rescode.html
             match code & 0xff {

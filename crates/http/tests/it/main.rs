@@ -1,5 +1,7 @@
 //! Outgoing calls against servers on the loopback interface that behave well and badly.
 
+#![allow(clippy::expect_used)]
+
 mod bodies;
 mod private_addresses;
 mod redirects;

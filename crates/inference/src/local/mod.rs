@@ -25,7 +25,7 @@ use windows::Window;
 use crate::vector::WeightedMean;
 
 /// Windows that are computed together: more are slower, because their intermediate results leave the processor's cache.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
 
 /// Why a folder holds no usable model.
 #[derive(Debug, thiserror::Error)]

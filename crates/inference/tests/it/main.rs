@@ -1,6 +1,8 @@
 //! The embedders against servers on the loopback interface, and the local one against vectors of another
 //! implementation.
 
+#![allow(clippy::expect_used)]
+
 mod local;
 mod mirror;
 mod openai;

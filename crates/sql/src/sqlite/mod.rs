@@ -63,10 +63,14 @@ impl SqliteDatabase {
         // Of several processes that start at once one migrates, and the others find its work.
         let held = tokio::task::spawn_blocking(move || {
             let lock = database.with_extension("migrate.lock");
-            let held = private().open(lock)?;
+            let held = private().create(true).truncate(false).open(lock)?;
             held.lock()?;
-            // SQLite would make it, and its log beside it, for everybody to read.
-            private().open(database)?;
+            // SQLite would make it, and its log beside it, for everybody to read. One that exists must not be opened here:
+            // closing it again would drop the locks that SQLite holds for this process.
+            match private().create_new(true).open(database) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
             std::io::Result::Ok(held)
         })
         .await
@@ -90,10 +94,10 @@ impl SqliteDatabase {
     }
 }
 
-/// Options to open a file that only its owner may read, made where it is missing and kept as it is otherwise.
+/// Options to make a file that only its owner may read.
 fn private() -> OpenOptions {
     let mut options = File::options();
-    options.create(true).truncate(false).write(true).mode(0o600);
+    options.write(true).mode(0o600);
     options
 }
 

@@ -41,11 +41,22 @@ struct Package {
 
 fn packages() -> Vec<Package> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+            "--manifest-path",
+        ])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     packages
@@ -68,7 +79,10 @@ fn dependencies_point_one_way() {
     let packages = packages();
     for (name, allowed) in RULES {
         let full = format!("mnemosyne-{name}");
-        let package = packages.iter().find(|package| package.name == full).unwrap_or_else(|| panic!("no {full}"));
+        let package = packages
+            .iter()
+            .find(|package| package.name == full)
+            .unwrap_or_else(|| panic!("no {full}"));
         for dependency in &package.dependencies {
             if let Some(ours) = dependency.strip_prefix("mnemosyne-") {
                 assert!(allowed.contains(&ours), "{name} may not import {ours}");
@@ -82,7 +96,11 @@ fn some_libraries_have_one_user() {
     for package in packages() {
         for (library, user) in SOLE_USERS {
             if package.dependencies.contains(*library) {
-                assert_eq!(package.name, format!("mnemosyne-{user}"), "{library} belongs to {user}");
+                assert_eq!(
+                    package.name,
+                    format!("mnemosyne-{user}"),
+                    "{library} belongs to {user}"
+                );
             }
         }
     }
@@ -92,6 +110,9 @@ fn some_libraries_have_one_user() {
 fn the_table_of_the_document_is_the_same() {
     let document = include_str!("../../../../ARCHITECTURE.md");
     for (name, _) in RULES {
-        assert!(document.contains(&format!("`{name}`")), "ARCHITECTURE.md does not name {name}");
+        assert!(
+            document.contains(&format!("`{name}`")),
+            "ARCHITECTURE.md does not name {name}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::assets::icon;
-use super::format::{count, middle};
+use super::format::{compact, count, middle};
 use super::frame::Frame;
 
 /// `/accounts/login/`. Posts `username`, `password`, `next` to the same address.

@@ -23,7 +23,7 @@ use mnemosyne_domain::{Failure, ItemUid, JobCounts, JobId, JobStatus, Stage};
 
 use super::assets::icon;
 use super::format::{
-    SafeHtml, count, duration, job_state, middle, percent, plural, stage_word, type_icon, when,
+    SafeHtml, compact, count, duration, job_state, middle, percent, plural, stage_word, type_icon, when,
 };
 use super::frame::{ActivityBadge, Choice, FailureGroup, Frame, LibraryRef, Pager, RunningJob};
 
@@ -91,7 +91,11 @@ impl Chart {
             let (done, failed) = self.of(minute);
             let x = minute * 10 + 1;
             let height = |number: u64| {
-                if number == 0 { 0.0 } else { (number as f64 / peak * HEIGHT).max(1.5) }
+                if number == 0 {
+                    0.0
+                } else {
+                    (number as f64 / peak * HEIGHT).max(1.5)
+                }
             };
             let (done_height, failed_height) = (height(done), height(failed));
             let done_top = HEIGHT - done_height;

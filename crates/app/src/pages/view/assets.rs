@@ -82,9 +82,29 @@ static FAVICON: Asset = Asset::new(
     include_bytes!("../../../../../static/favicon.svg"),
 );
 
+static API_DOCS_STYLESHEET: Asset = Asset::new(
+    "api-docs",
+    "css",
+    "text/css; charset=utf-8",
+    include_bytes!("../../../../../static/api-docs.css"),
+);
+static API_DOCS_SCRIPT: Asset = Asset::new(
+    "api-docs",
+    "js",
+    "text/javascript; charset=utf-8",
+    include_bytes!("../../../../../static/api-docs.js"),
+);
+
 /// Every static file. A route `/static/{name}` answers with the one whose [`Asset::hashed_name`] is `name`, with
 /// `Cache-Control: public, max-age=31536000, immutable`, and with 404 otherwise.
-pub static ASSETS: [&Asset; 4] = [&STYLESHEET, &SCRIPT, &ICONS, &FAVICON];
+pub static ASSETS: [&Asset; 6] = [
+    &STYLESHEET,
+    &SCRIPT,
+    &ICONS,
+    &FAVICON,
+    &API_DOCS_STYLESHEET,
+    &API_DOCS_SCRIPT,
+];
 
 /// The address of a static file by its plain name (`app.css`). An unknown name leads nowhere; a test reads every
 /// template for such names.
@@ -159,6 +179,18 @@ mod tests {
             }
         }
         assert!(seen > 20, "the markers no longer match the templates");
+        for kind in mnemosyne_domain::LibraryType::ALL {
+            assert!(sprite.contains(&format!("id=\"{kind}\"")), "no icon of {kind}");
+        }
+        for status in mnemosyne_domain::JobStatus::ALL {
+            let html = super::super::format::job_state(&status).to_string();
+            let name = html
+                .split("svg#")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .unwrap();
+            assert!(sprite.contains(&format!("id=\"{name}\"")), "no icon {name}");
+        }
     }
 
     #[test]
@@ -169,7 +201,14 @@ mod tests {
             &mut templates,
         );
         for template in &templates {
-            for forbidden in [" style=", " onclick=", "<style", "javascript:", "src=\"http", "|safe"] {
+            for forbidden in [
+                " style=",
+                " onclick=",
+                "<style",
+                "javascript:",
+                "src=\"http",
+                "|safe",
+            ] {
                 assert!(!template.contains(forbidden), "{forbidden} in {template}");
             }
         }

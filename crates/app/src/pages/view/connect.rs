@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use mnemosyne_domain::Tool;
 
 use super::assets::icon;
-use super::format::{count, middle, plural, type_icon};
+use super::format::{compact, count, middle, plural, type_icon};
 use super::frame::{Field, Frame, LibraryRef};
 
 /// A token that was just made. Shown on the answer to the form and never again.
@@ -52,7 +52,11 @@ impl TokenRow {
     pub fn tools_text(&self) -> String {
         match &self.tools {
             None => "all tools".to_owned(),
-            Some(tools) => tools.iter().map(|tool| tool.as_str()).collect::<Vec<_>>().join(", "),
+            Some(tools) => tools
+                .iter()
+                .map(|tool| tool.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         }
     }
 }
@@ -165,7 +169,10 @@ impl ConnectPage {
 
     /// The snippets, with the new token where there is one.
     pub fn snippets(&self) -> Vec<Snippet> {
-        snippets(&self.mcp_url, self.new_token.as_ref().map(|token| token.token.as_str()))
+        snippets(
+            &self.mcp_url,
+            self.new_token.as_ref().map(|token| token.token.as_str()),
+        )
     }
 }
 
@@ -193,7 +200,10 @@ pub fn snippets(url: &str, token: Option<&str>) -> Vec<Snippet> {
         Snippet {
             client: "VS Code",
             place: "in .vscode/mcp.json",
-            text: json("servers", &format!("      \"type\": \"http\",\n      \"url\": \"{url}\",\n")),
+            text: json(
+                "servers",
+                &format!("      \"type\": \"http\",\n      \"url\": \"{url}\",\n"),
+            ),
         },
         Snippet {
             client: "Gemini CLI",

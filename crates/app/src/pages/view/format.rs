@@ -90,6 +90,17 @@ pub fn count(number: impl Number) -> String {
     out
 }
 
+/// A number where there is little room: `999`, `1.2k`, `25k`, `3.4M`. The exact one must stand somewhere else.
+pub fn compact(number: impl Number) -> String {
+    let number = number.number();
+    match number {
+        0..1000 => number.to_string(),
+        1000..10_000 => format!("{}.{}k", number / 1000, number % 1000 / 100),
+        10_000..1_000_000 => format!("{}k", number / 1000),
+        _ => format!("{}.{}M", number / 1_000_000, number % 1_000_000 / 100_000),
+    }
+}
+
 /// A number and what it counts: `1 item`, `50,000 items`.
 pub fn plural(number: impl Number, one: &str, many: &str) -> String {
     let number = number.number();
@@ -133,7 +144,7 @@ pub fn duration(milliseconds: impl Number) -> String {
         0..1000 => format!("{milliseconds} ms"),
         1000..10_000 => format!("{:.1} s", milliseconds as f64 / 1000.0),
         10_000..60_000 => format!("{seconds} s"),
-        60_000..3_600_000 if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        60_000..3_600_000 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         60_000..3_600_000 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
@@ -313,6 +324,10 @@ mod tests {
         assert_eq!(
             [0, 999, 1000, 50_000, 1_234_567].map(|n: u64| count(n)),
             ["0", "999", "1,000", "50,000", "1,234,567"]
+        );
+        assert_eq!(
+            [999, 1_299, 25_000, 3_450_000].map(|n: u64| compact(n)),
+            ["999", "1.2k", "25k", "3.4M"]
         );
         assert_eq!(plural(1_u64, "item", "items"), "1 item");
         assert_eq!(

@@ -221,7 +221,11 @@ impl Pager {
         let pages = total.div_ceil(per_page).max(1);
         let page = page.clamp(1, pages);
         let address = |number: u64| {
-            let number = if number == 1 { String::new() } else { number.to_string() };
+            let number = if number == 1 {
+                String::new()
+            } else {
+                number.to_string()
+            };
             let mut pairs = others.to_vec();
             pairs.push(("page", &number));
             href(path, &pairs)
@@ -327,7 +331,13 @@ impl RunningJob {
     pub fn rate(&self) -> Option<String> {
         self.passages_per_second
             .filter(|rate| rate.is_finite() && *rate > 0.0)
-            .map(|rate| if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") })
+            .map(|rate| {
+                if rate < 10.0 {
+                    format!("{rate:.1}")
+                } else {
+                    format!("{rate:.0}")
+                }
+            })
     }
 }
 
@@ -345,7 +355,10 @@ pub struct FailureGroup {
 impl FailureGroup {
     /// The list of these jobs.
     pub fn href(&self) -> String {
-        href("/activity/", &[("status", "failed"), ("code", self.code.as_str())])
+        href(
+            "/activity/",
+            &[("status", "failed"), ("code", self.code.as_str())],
+        )
     }
 }
 
@@ -356,11 +369,17 @@ mod tests {
     #[test]
     fn a_pager_keeps_the_rest_of_the_address_and_stays_inside_the_list() {
         let pager = Pager::new(50_000, 3, 50, "/libraries/x/", &[("q", "a b"), ("sort", "")]);
-        assert_eq!((pager.from, pager.to, pager.pages, pager.offset()), (101, 150, 1000, 100));
+        assert_eq!(
+            (pager.from, pager.to, pager.pages, pager.offset()),
+            (101, 150, 1000, 100)
+        );
         assert_eq!(pager.first.as_deref(), Some("/libraries/x/?q=a%20b"));
         assert_eq!(pager.next.as_deref(), Some("/libraries/x/?q=a%20b&page=4"));
         let beyond = Pager::new(10, 99, 50, "/", &[]);
-        assert_eq!((beyond.page, beyond.from, beyond.to, beyond.is_needed()), (1, 1, 10, false));
+        assert_eq!(
+            (beyond.page, beyond.from, beyond.to, beyond.is_needed()),
+            (1, 1, 10, false)
+        );
         let empty = Pager::new(0, 1, 50, "/", &[]);
         assert_eq!((empty.from, empty.to, empty.offset()), (0, 0, 0));
     }

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::assets::icon;
-use super::format::{ModelLabel, count, duration, middle, percent, plural, stage_word, type_icon};
+use super::format::{ModelLabel, compact, count, duration, middle, percent, plural, stage_word, type_icon};
 use super::frame::{FailureGroup, Frame, RunningJob};
 use super::libraries::{ItemRow, LibraryRow};
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use mnemosyne_domain::{ConceptKind, ItemUid};
 
 use super::assets::icon;
-use super::format::{ModelLabel, count, href, middle, plural, size, type_icon};
+use super::format::{ModelLabel, compact, count, href, middle, plural, size, type_icon};
 use super::frame::{Frame, LibraryRef, Pager};
 use super::text::{OutlineEntry, PassageView};
 
@@ -40,6 +40,23 @@ pub struct ItemFacts {
     pub updated_at: DateTime<Utc>,
     /// Whatever the client attached: names and values as text.
     pub metadata: Vec<(String, String)>,
+}
+
+impl ItemFacts {
+    /// The first six authors and how many more there are.
+    pub fn authors_text(&self) -> String {
+        let shown = self
+            .authors
+            .iter()
+            .take(6)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        match self.authors.len().saturating_sub(6) {
+            0 => shown,
+            more => format!("{shown} and {} more", count(more)),
+        }
+    }
 }
 
 /// A concept of the item.

@@ -7,7 +7,8 @@ use mnemosyne_domain::{ItemUid, LibraryType, LibraryTypeProfile};
 
 use super::assets::icon;
 use super::format::{
-    ModelLabel, count, duration, href, middle, percent, plural, size, size_text, stage_word, strategy_sentence, type_icon,
+    ModelLabel, compact, count, duration, href, middle, percent, plural, size, size_text, stage_word,
+    strategy_sentence, type_icon,
 };
 use super::frame::{Choice, FailureGroup, Field, Frame, LibraryRef, Pager, RunningJob};
 
@@ -42,7 +43,10 @@ impl LibraryRow {
 
     /// Its failed jobs.
     pub fn failed_href(&self) -> String {
-        href("/activity/", &[("status", "failed"), ("library", self.library.uid.as_str())])
+        href(
+            "/activity/",
+            &[("status", "failed"), ("library", self.library.uid.as_str())],
+        )
     }
 
     /// Its jobs that run or wait.
@@ -415,7 +419,10 @@ impl LibraryLive {
 
     /// Its failed jobs.
     pub fn failed_href(&self) -> String {
-        href("/activity/", &[("status", "failed"), ("library", self.library.uid.as_str())])
+        href(
+            "/activity/",
+            &[("status", "failed"), ("library", self.library.uid.as_str())],
+        )
     }
 }
 

@@ -30,20 +30,22 @@ mod text;
 pub use account::{ErrorPage, SignInPage};
 pub use activity::{ActivityLive, ActivityPage, Chart, JobPage, JobRow, StageStep, WaitingJob};
 pub use assets::{ASSETS, Asset, Icon, asset, icon};
-pub use connect::{ConnectPage, ConnectionTest, NewToken, Snippet, TokenForm, TokenRow, ToolChoice, snippets};
+pub use connect::{
+    ConnectPage, ConnectionTest, NewToken, Snippet, TokenForm, TokenRow, ToolChoice, snippets,
+};
 pub use format::{
-    ModelLabel, Number, SafeHtml, bar, count, duration, encode, escape, href, job_state, leg_word, middle, percent, plural,
-    relative, size, size_text, stage_word, strategy_sentence, type_icon, when,
+    ModelLabel, Number, SafeHtml, bar, compact, count, duration, encode, escape, href, job_state, leg_word,
+    middle, percent, plural, relative, size, size_text, stage_word, strategy_sentence, type_icon, when,
 };
 pub use frame::{
-    ActivityBadge, Choice, Crumb, FailureGroup, Field, Frame, LibraryRef, Notice, NoticeKind, Pager, RunningJob,
-    Section, Viewer,
+    ActivityBadge, Choice, Crumb, FailureGroup, Field, Frame, LibraryRef, Notice, NoticeKind, Pager,
+    RunningJob, Section, Viewer,
 };
 pub use home::{FirstSteps, HomePage, Totals};
 pub use items::{ConceptChip, HitWalk, ItemFacts, ItemPage};
 pub use libraries::{
-    DeletePage, ItemListQuery, ItemRow, ItemSort, LibrariesPage, LibraryEditPage, LibraryLive, LibraryNewPage,
-    LibraryPage, LibraryRow, Override, SamplePassage, SizeOverride, Upload,
+    DeletePage, ItemListQuery, ItemRow, ItemSort, LibrariesPage, LibraryEditPage, LibraryLive,
+    LibraryNewPage, LibraryPage, LibraryRow, Override, SamplePassage, SizeOverride, Upload,
 };
 pub use search::{Answer, Hit, LegBar, SearchPage};
 pub use text::{Highlighter, OutlineEntry, PassageView, outline, passages};

@@ -4,7 +4,9 @@ use askama::Template;
 use mnemosyne_domain::{ChunkUid, ItemUid, Leg};
 
 use super::assets::icon;
-use super::format::{ModelLabel, SafeHtml, bar, count, href, leg_word, middle, percent, plural, type_icon};
+use super::format::{
+    ModelLabel, SafeHtml, bar, compact, count, href, leg_word, middle, percent, plural, type_icon,
+};
 use super::frame::{Choice, Frame, LibraryRef};
 
 /// What one leg thought of a hit.
@@ -22,7 +24,10 @@ impl LegBar {
     /// The same in words.
     pub fn label(&self) -> String {
         match self.found {
-            Some((rank, score)) => format!("rank {rank}, score {score:.3}, {} % of the result", percent(&self.share)),
+            Some((rank, score)) => format!(
+                "rank {rank}, score {score:.3}, {} % of the result",
+                percent(&self.share)
+            ),
             None => "not found by this leg".to_owned(),
         }
     }

@@ -12,10 +12,11 @@ use super::format::{SafeHtml, escape};
 
 /// Words that say nothing about what is looked for; they are marked only where a query has no others.
 const STOP_WORDS: [&str; 60] = [
-    "a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do", "does",
-    "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "in", "is", "it", "its", "me", "my",
-    "not", "of", "on", "or", "our", "she", "so", "that", "the", "their", "them", "there", "they", "this", "to",
-    "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "you", "your",
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do",
+    "does", "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "in", "is", "it", "its",
+    "me", "my", "not", "of", "on", "or", "our", "she", "so", "that", "the", "their", "them", "there", "they",
+    "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "you",
+    "your",
 ];
 
 /// Marks the words of a query in texts, whatever their case and English ending. Scripts without spaces between words
@@ -107,9 +108,10 @@ impl Highlighter {
     }
 
     /// The stretch of a passage that holds the most different matches, about `chars` characters long, cut at words, with
-    /// its matches marked and `…` where something was left out. White space is written as single spaces.
+    /// its matches marked and `…` where something was left out. It runs on: marks of headings, tables, lists and code
+    /// are left out, white space is written as single spaces.
     pub fn excerpt(&self, passage: &str, chars: usize) -> SafeHtml {
-        let text = passage.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = running_text(passage);
         let length = text.chars().count();
         if length <= chars {
             return self.mark(&text);
@@ -122,7 +124,11 @@ impl Highlighter {
             matches
                 .iter()
                 .filter(|range| range.start >= start && range.end <= start + width)
-                .map(|range| self.stemmer.stem(&text[range.clone()].to_lowercase()).into_owned())
+                .map(|range| {
+                    self.stemmer
+                        .stem(&text[range.clone()].to_lowercase())
+                        .into_owned()
+                })
                 .collect::<BTreeSet<_>>()
                 .len()
         };
@@ -146,6 +152,43 @@ impl Highlighter {
         }
         SafeHtml(out)
     }
+}
+
+/// A passage without the marks of headings, tables, lists and code, on one line.
+fn running_text(passage: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for line in passage.lines() {
+        let line = line.trim();
+        if line.starts_with("```") || is_rule_of_table(line) {
+            continue;
+        }
+        let is_row = line.starts_with('|') && line.ends_with('|');
+        let is_heading = line.starts_with('#');
+        let bare = line.trim_start_matches(['#', '>']).trim();
+        let bare = bare
+            .strip_prefix("- ")
+            .or(bare.strip_prefix("* "))
+            .unwrap_or(bare);
+        let words = bare.split_whitespace().collect::<Vec<_>>().join(" ");
+        if words.is_empty() {
+            continue;
+        }
+        parts.push(if is_row {
+            let cells: Vec<&str> = words.trim_matches('|').split('|').map(str::trim).collect();
+            format!("{};", cells.join(", "))
+        } else if is_heading {
+            format!("{words}:")
+        } else {
+            words
+        });
+    }
+    let text = parts.join(" ");
+    text.strip_suffix([';', ':']).map(str::to_owned).unwrap_or(text)
+}
+
+/// Whether a line only parts the head of a table from its body.
+fn is_rule_of_table(line: &str) -> bool {
+    line.contains('-') && line.chars().all(|c| matches!(c, '-' | ':' | '|' | ' '))
 }
 
 fn push_escaped(text: &str, out: &mut String) {
@@ -301,8 +344,11 @@ pub fn outline(chunks: &[Chunk]) -> Vec<OutlineEntry> {
 fn write_blocks(text: &str, path: &[String], kept: usize, highlighter: &Highlighter, out: &mut String) {
     let blocks = split_blocks(text);
     let heading_of = |block: &str| {
-        let bare = block.trim_start_matches(['#', '*', ' ']).trim_end_matches(['#', '*', ' ']);
-        path.iter().rposition(|heading| !bare.is_empty() && heading.trim() == bare)
+        let bare = block
+            .trim_start_matches(['#', '*', ' '])
+            .trim_end_matches(['#', '*', ' ']);
+        path.iter()
+            .rposition(|heading| !bare.is_empty() && heading.trim() == bare)
     };
     let in_text: BTreeSet<usize> = blocks.iter().filter_map(|block| heading_of(block)).collect();
     let write_heading = |depth: usize, out: &mut String| {
@@ -320,12 +366,24 @@ fn write_blocks(text: &str, path: &[String], kept: usize, highlighter: &Highligh
             write_heading(depth, out);
         } else if is_table(block) {
             write_table(block, highlighter, out);
+        } else if let Some(entries) = list_entries(block) {
+            out.push_str(r#"<ul class="doc-list">"#);
+            for entry in entries {
+                out.push_str("<li>");
+                highlighter.mark_into(entry, out);
+                out.push_str("</li>");
+            }
+            out.push_str("</ul>");
         } else if is_code(block) {
             out.push_str("<pre>");
             highlighter.mark_into(without_fence(block), out);
             out.push_str("</pre>");
         } else {
-            out.push_str(if is_wrapped(block) { "<p>" } else { r#"<p class="lines">"# });
+            out.push_str(if is_wrapped(block) {
+                "<p>"
+            } else {
+                r#"<p class="lines">"#
+            });
             highlighter.mark_into(block, out);
             out.push_str("</p>");
         }
@@ -361,6 +419,14 @@ fn is_table(block: &str) -> bool {
     block.lines().count() > 1 && block.lines().all(|line| line.contains('|'))
 }
 
+/// The entries of a list whose every line begins with a mark.
+fn list_entries(block: &str) -> Option<Vec<&str>> {
+    block
+        .lines()
+        .map(|line| ["- ", "* ", "• "].iter().find_map(|mark| line.strip_prefix(mark)))
+        .collect()
+}
+
 fn is_code(block: &str) -> bool {
     block.trim_start().starts_with("```")
         || block
@@ -389,7 +455,7 @@ fn write_table(block: &str, highlighter: &Highlighter, out: &mut String) {
     out.push_str(r#"<table class="doc-table">"#);
     for line in block.lines() {
         let inner = line.trim().trim_start_matches('|').trim_end_matches('|');
-        if inner.chars().all(|c| matches!(c, '-' | ':' | '|' | ' ')) {
+        if is_rule_of_table(inner) {
             continue;
         }
         out.push_str("<tr>");
@@ -434,7 +500,10 @@ mod tests {
             "The <mark>cat</mark> &lt;<mark>b</mark>&gt;<mark>runs</mark>&lt;/<mark>b</mark>&gt; &amp; concatenates."
         );
         assert_eq!(Highlighter::new("").mark("<x>").as_str(), "&lt;x&gt;");
-        assert_eq!(Highlighter::new("who is it").mark("Who?").as_str(), "<mark>Who</mark>?");
+        assert_eq!(
+            Highlighter::new("who is it").mark("Who?").as_str(),
+            "<mark>Who</mark>?"
+        );
         assert_eq!(
             Highlighter::new("図書館").mark("新しい図書館です").as_str(),
             "新しい<mark>図書館</mark>です"
@@ -443,10 +512,25 @@ mod tests {
 
     #[test]
     fn an_excerpt_shows_the_stretch_with_the_most_matches() {
-        let text = format!("{} a needle in the haystack lies here {}", "filler ".repeat(90), "more ".repeat(90));
+        let text = format!(
+            "{} a needle in the haystack lies here {}",
+            "filler ".repeat(90),
+            "more ".repeat(90)
+        );
         let excerpt = Highlighter::new("needle haystack").excerpt(&text, 120).0;
-        assert!(excerpt.contains("<mark>needle</mark> in the <mark>haystack</mark>"), "{excerpt}");
-        assert!(excerpt.starts_with("… ") && excerpt.ends_with(" …") && excerpt.len() < 220, "{excerpt}");
+        assert!(
+            excerpt.contains("<mark>needle</mark> in the <mark>haystack</mark>"),
+            "{excerpt}"
+        );
+        assert!(
+            excerpt.starts_with("… ") && excerpt.ends_with(" …") && excerpt.len() < 220,
+            "{excerpt}"
+        );
+        let marked_up = "## Seals\n\n- rubber\n- steel\n\n| a | b |\n|---|---|\n| 1 | 2 |\n```\nx\n```";
+        assert_eq!(
+            Highlighter::new("").excerpt(marked_up, 200).0,
+            "Seals: rubber steel a, b; 1, 2; x"
+        );
         let unbroken = "ü".repeat(5000);
         assert!(Highlighter::new("x").excerpt(&unbroken, 100).0.chars().count() < 120);
     }
@@ -468,9 +552,15 @@ mod tests {
         assert_eq!(views[1].html.as_str(), "<p> Five six.</p>");
         assert_eq!(views[2].html.as_str(), "<h3>Red</h3><p>Seven.</p>");
         assert!(views[1].is_target && !views[0].is_target);
-        assert_eq!(views.iter().map(|view| view.new_page).collect::<Vec<_>>(), [Some(1), None, Some(2)]);
         assert_eq!(
-            outline(&chunks).iter().map(|entry| (entry.level, entry.label.as_str())).collect::<Vec<_>>(),
+            views.iter().map(|view| view.new_page).collect::<Vec<_>>(),
+            [Some(1), None, Some(2)]
+        );
+        assert_eq!(
+            outline(&chunks)
+                .iter()
+                .map(|entry| (entry.level, entry.label.as_str()))
+                .collect::<Vec<_>>(),
             [(1, "Wine"), (2, "Red")]
         );
     }
@@ -478,12 +568,12 @@ mod tests {
     #[test]
     fn tables_code_and_wrapped_text_are_told_apart() {
         let mut html = String::new();
-        let text = "| a | b |\n|---|---|\n| 1 | <2> |\n\n```rust\nlet x = 1;\n\nx\n```\n\nA rose\nis red";
+        let text = "| a | b |\n|---|---|\n| 1 | <2> |\n\n```rust\nlet x = 1;\n\nx\n```\n\n- one\n- <two>\n\nA rose\nis red";
         write_blocks(text, &[], 0, &Highlighter::new(""), &mut html);
         assert_eq!(
             html,
             "<table class=\"doc-table\"><tr><td>a</td><td>b</td></tr><tr><td>1</td><td>&lt;2&gt;</td></tr></table>\
-             <pre>let x = 1;\n\nx</pre><p class=\"lines\">A rose\nis red</p>"
+             <pre>let x = 1;\n\nx</pre><ul class=\"doc-list\"><li>one</li><li>&lt;two&gt;</li></ul><p class=\"lines\">A rose\nis red</p>"
         );
         let wrapped = format!("{}\n{}\nend", "w".repeat(70), "w".repeat(72));
         assert!(is_wrapped(&wrapped) && !is_wrapped("A rose\nis red\nand blue"));

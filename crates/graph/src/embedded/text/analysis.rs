@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 
 use tantivy::tokenizer::{
-    AsciiFoldingFilter, Language, LowerCaser, Stemmer, StopWordFilter, TextAnalyzer, Token, TokenStream, Tokenizer,
+    AsciiFoldingFilter, Language, LowerCaser, Stemmer, StopWordFilter, TextAnalyzer, Token, TokenStream,
+    Tokenizer,
 };
 
 /// The longest word in characters; of a longer one the beginning counts.
@@ -17,13 +18,13 @@ const MAX_QUERY_TERMS: usize = 1024;
 
 /// Words that tell nothing about what a passage is about.
 const STOP_WORDS: [&str; 96] = [
-    "a", "about", "am", "an", "and", "are", "as", "at", "be", "been", "being", "but", "by", "can", "could", "did",
-    "do", "does", "doing", "for", "from", "had", "has", "have", "having", "he", "her", "hers", "him", "his", "how",
-    "i", "if", "in", "into", "is", "it", "its", "me", "my", "no", "nor", "not", "of", "on", "or", "our", "ours",
-    "she", "should", "so", "some", "such", "than", "that", "the", "their", "theirs", "them", "then", "there",
-    "these", "they", "this", "those", "to", "too", "us", "very", "was", "we", "were", "what", "when", "where",
-    "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your", "yours", "s", "t", "d",
-    "ll", "m", "re", "ve", "shall", "may",
+    "a", "about", "am", "an", "and", "are", "as", "at", "be", "been", "being", "but", "by", "can", "could",
+    "did", "do", "does", "doing", "for", "from", "had", "has", "have", "having", "he", "her", "hers", "him",
+    "his", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "no", "nor", "not", "of", "on",
+    "or", "our", "ours", "she", "should", "so", "some", "such", "than", "that", "the", "their", "theirs",
+    "them", "then", "there", "these", "they", "this", "those", "to", "too", "us", "very", "was", "we",
+    "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with",
+    "would", "you", "your", "yours", "s", "t", "d", "ll", "m", "re", "ve", "shall", "may",
 ];
 
 /// What a text is taken apart for.
@@ -196,7 +197,10 @@ impl TokenStream for WordStream<'_> {
             let from = self.at;
             self.at += c.len_utf8();
             if is_unspaced(c) {
-                let next = self.text[self.at..].chars().next().filter(|next| is_unspaced(*next));
+                let next = self.text[self.at..]
+                    .chars()
+                    .next()
+                    .filter(|next| is_unspaced(*next));
                 let pair = next.map(|next| (from, self.at + next.len_utf8()));
                 let was_in_pair = std::mem::replace(&mut self.in_pair, pair.is_some());
                 match (self.purpose, pair) {
@@ -250,9 +254,16 @@ mod tests {
         assert_eq!(passage_terms("東京都"), ["東", "東京", "京", "京都", "都"]);
         assert_eq!(query_terms("東京都"), ["東京", "京都"]);
         assert_eq!(query_terms("東 abc京"), ["東", "abc", "京"]);
-        for (text, asked) in [("ประเทศไทย", "ไทย"), ("대한민국은", "대한민국"), ("हिन्दी भाषा", "हिन्दी")] {
+        for (text, asked) in [
+            ("ประเทศไทย", "ไทย"),
+            ("대한민국은", "대한민국"),
+            ("हिन्दी भाषा", "हिन्दी"),
+        ] {
             let passage = passage_terms(text);
-            assert!(query_terms(asked).iter().all(|term| passage.contains(term)), "{text}");
+            assert!(
+                query_terms(asked).iter().all(|term| passage.contains(term)),
+                "{text}"
+            );
         }
     }
 

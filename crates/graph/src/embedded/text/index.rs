@@ -12,9 +12,7 @@ use tantivy::collector::TopDocs;
 use tantivy::columnar::Column;
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::query::{BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, TermQuery, TermSetQuery};
-use tantivy::schema::{
-    FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions,
-};
+use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, TantivyError, Term};
 
 use super::{TextHit, TextScope, analysis};
@@ -105,7 +103,8 @@ pub(super) struct Contents {
 
 impl Contents {
     fn payload(&self) -> String {
-        json!({ "version": VERSION, "store": self.store, "sequence": self.sequence, "stamp": self.stamp }).to_string()
+        json!({ "version": VERSION, "store": self.store, "sequence": self.sequence, "stamp": self.stamp })
+            .to_string()
     }
 
     fn parse(payload: &str) -> Option<Self> {
@@ -139,7 +138,10 @@ impl Opened {
             if damaged.is_empty() {
                 return Ok(opened);
             }
-            Err(TantivyError::SystemError(format!("{} of its files are damaged", damaged.len())))
+            Err(TantivyError::SystemError(format!(
+                "{} of its files are damaged",
+                damaged.len()
+            )))
         });
         match opened {
             Ok(opened) => Some(opened),
@@ -166,13 +168,19 @@ impl Opened {
         if index.schema() != schema {
             return Err(TantivyError::SchemaError("it has other fields".to_owned()));
         }
-        index.tokenizers().register(ANALYSIS, analysis::passage_analyzer());
+        index
+            .tokenizers()
+            .register(ANALYSIS, analysis::passage_analyzer());
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
             .doc_store_cache_num_blocks(0)
             .try_into()?;
-        Ok(Self { index, fields, reader })
+        Ok(Self {
+            index,
+            fields,
+            reader,
+        })
     }
 
     /// What the files hold now. `None` where they say nothing that this program knows.
@@ -194,7 +202,11 @@ impl Opened {
     /// A writer; the caller holds the lock. It sees the files as they are, also after another process wrote them.
     pub(super) fn writer(folder: &Path, chunks: u64) -> StoreResult<Writer> {
         let opened = Self::with(Index::open_in_dir(folder)).map_err(text_error)?;
-        let (threads, budget) = if chunks >= MANY_CHUNKS { (2, 48_000_000) } else { (1, 15_000_000) };
+        let (threads, budget) = if chunks >= MANY_CHUNKS {
+            (2, 48_000_000)
+        } else {
+            (1, 15_000_000)
+        };
         let options = IndexWriterOptions::builder()
             .num_worker_threads(threads)
             .memory_budget_per_thread(budget)
@@ -209,13 +221,21 @@ impl Opened {
     }
 
     /// The chunks that match any of the terms, best first.
-    pub(super) fn search(&self, terms: &[String], scope: &TextScope, limit: usize) -> StoreResult<Vec<TextHit>> {
+    pub(super) fn search(
+        &self,
+        terms: &[String],
+        scope: &TextScope,
+        limit: usize,
+    ) -> StoreResult<Vec<TextHit>> {
         let fields = self.fields;
         let searcher = self.reader.searcher();
         if searcher.num_docs() == 0 {
             return Ok(Vec::new());
         }
-        let mut chosen: Vec<Term> = terms.iter().map(|term| Term::from_field_text(fields.text, term)).collect();
+        let mut chosen: Vec<Term> = terms
+            .iter()
+            .map(|term| Term::from_field_text(fields.text, term))
+            .collect();
         if chosen.len() > MAX_TERMS {
             let mut by_rarity = Vec::with_capacity(chosen.len());
             for term in chosen {
@@ -232,8 +252,14 @@ impl Opened {
         for term in chosen {
             let context = Term::from_field_text(fields.context, term.value().as_str().unwrap_or_default());
             let context = TermQuery::new(context, IndexRecordOption::WithFreqs);
-            words.push((Occur::Should, Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs))));
-            words.push((Occur::Should, Box::new(BoostQuery::new(Box::new(context), CONTEXT_BOOST))));
+            words.push((
+                Occur::Should,
+                Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs)),
+            ));
+            words.push((
+                Occur::Should,
+                Box::new(BoostQuery::new(Box::new(context), CONTEXT_BOOST)),
+            ));
         }
         let mut query: Box<dyn Query> = Box::new(BooleanQuery::new(words));
         let filters = filters(fields, scope);
@@ -253,7 +279,10 @@ impl Opened {
                 let segment = searcher.segment_reader(address.segment_ord);
                 entry.insert(segment.fast_fields().u64("chunk").map_err(text_error)?);
             }
-            if let Some(chunk) = columns.get(&address.segment_ord).and_then(|column| column.first(address.doc_id)) {
+            if let Some(chunk) = columns
+                .get(&address.segment_ord)
+                .and_then(|column| column.first(address.doc_id))
+            {
                 hits.push(TextHit { chunk, score });
             }
         }
@@ -271,13 +300,17 @@ fn filters(fields: Fields, scope: &TextScope) -> Vec<Box<dyn Query>> {
     match scope.libraries.as_deref() {
         None => {}
         Some([library]) => filters.push(one(fields.library, *library)),
-        Some(libraries) => filters.push(Box::new(TermSetQuery::new(
-            libraries
-                .iter()
-                .map(|library| Term::from_field_u64(fields.library, library.unsigned_abs())),
-        ))),
+        Some(libraries) => {
+            filters.push(Box::new(TermSetQuery::new(libraries.iter().map(|library| {
+                Term::from_field_u64(fields.library, library.unsigned_abs())
+            }))))
+        }
     }
-    filters.extend(scope.collection.map(|collection| one(fields.collection, collection)));
+    filters.extend(
+        scope
+            .collection
+            .map(|collection| one(fields.collection, collection)),
+    );
     filters.extend(scope.item.map(|item| one(fields.item, item)));
     filters
 }
@@ -294,7 +327,8 @@ pub(super) struct Writer {
 impl Writer {
     /// Takes all chunks of an item out.
     pub(super) fn remove_item(&self, item: u64) {
-        self.writer.delete_term(Term::from_field_u64(self.fields.item, item));
+        self.writer
+            .delete_term(Term::from_field_u64(self.fields.item, item));
     }
 
     /// Puts a chunk in.

@@ -79,7 +79,9 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +94,9 @@ struct Kept {
 
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kept").field("merges", &self.merges).finish_non_exhaustive()
+        f.debug_struct("Kept")
+            .field("merges", &self.merges)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +130,11 @@ impl TextIndex {
     }
 
     fn state(&self) -> State {
-        self.shared.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn set_state(&self, sequence: i64, opened: Option<Arc<Opened>>) {
@@ -176,7 +184,9 @@ impl TextIndex {
         let state = self.state();
         let indexed = state.opened.map_or(0, |opened| opened.chunks());
         if state.sequence == get::<i64>(&row, 0)? && indexed != chunks {
-            return Ok(vec![format!("the text index has {indexed} chunks, the store {chunks}")]);
+            return Ok(vec![format!(
+                "the text index has {indexed} chunks, the store {chunks}"
+            )]);
         }
         Ok(Vec::new())
     }
@@ -204,7 +214,11 @@ impl TextIndex {
                 return Ok(());
             }
         }
-        match self.update(&mut transaction, updating).await {
+        let lock = match &*updating {
+            Some(_) => None,
+            None => Some(self.take_lock().await?),
+        };
+        match self.update(&mut transaction, updating, lock).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "the text index could not be brought up to date and is built anew");
@@ -225,7 +239,11 @@ impl TextIndex {
     }
 
     /// The last change that the files of an index hold, where they are of this store as it is.
-    async fn known(&self, connection: &mut SqliteConnection, opened: &Arc<Opened>) -> StoreResult<Option<i64>> {
+    async fn known(
+        &self,
+        connection: &mut SqliteConnection,
+        opened: &Arc<Opened>,
+    ) -> StoreResult<Option<i64>> {
         let opened = Arc::clone(opened);
         let Some(contents) = blocking(move || Ok(opened.contents())).await? else {
             return Ok(None);
@@ -235,16 +253,18 @@ impl TextIndex {
             .fetch_one(connection)
             .await
             .map_err(store_error)?;
-        let ours = get::<String>(&row, 0)? == contents.store && get::<Option<i64>>(&row, 1)? == Some(contents.stamp);
+        let ours =
+            get::<String>(&row, 0)? == contents.store && get::<Option<i64>>(&row, 1)? == Some(contents.stamp);
         Ok(ours.then_some(contents.sequence))
     }
 
     /// Adds what is missing, under the lock.
-    async fn update(&self, connection: &mut SqliteConnection, updating: Updating) -> StoreResult<()> {
-        let lock = match &*updating {
-            Some(_) => None,
-            None => Some(self.take_lock().await?),
-        };
+    async fn update(
+        &self,
+        connection: &mut SqliteConnection,
+        updating: Updating,
+        lock: Option<File>,
+    ) -> StoreResult<()> {
         let opened = self.opened().await?;
         let known = match &opened {
             Some(opened) => self.known(connection, opened).await?,
@@ -254,7 +274,8 @@ impl TextIndex {
             return self.build(connection, updating, lock).await;
         };
         let missing = missing(connection, known).await?;
-        self.write(connection, updating, lock, opened, known, missing).await
+        self.write(connection, updating, lock, opened, known, missing)
+            .await
     }
 
     /// Throws the index away and builds it from the store.
@@ -306,7 +327,11 @@ impl TextIndex {
         let folder = self.shared.folder.clone();
         let reader = Arc::clone(&opened);
         let (orders, received) = mpsc::channel(8);
-        let Missing { contents, gone, chunks } = missing;
+        let Missing {
+            contents,
+            gone,
+            chunks,
+        } = missing;
         let writing = tokio::task::spawn_blocking(move || -> StoreResult<(Option<Kept>, Option<Merge>)> {
             let mut kept = match (kept, lock) {
                 (Some(kept), _) => kept,
@@ -318,7 +343,9 @@ impl TextIndex {
                 (None, None) => return Err(StoreError::Corrupt("the text index has no writer".to_owned())),
             };
             if !carry_out(&mut kept.writer, &gone, received, &contents)? {
-                return Err(StoreError::Unavailable("writing the text index was broken off".to_owned()));
+                return Err(StoreError::Unavailable(
+                    "writing the text index was broken off".to_owned(),
+                ));
             }
             reader.reload()?;
             let merge = kept.writer.merge();

@@ -56,7 +56,10 @@ impl Eq for Found {}
 impl Ord for Found {
     /// The worst is the greatest, so that a heap gives it away first. Ties are broken by key, so that scans repeat.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.score.total_cmp(&self.score).then(self.vector.cmp(&other.vector))
+        other
+            .score
+            .total_cmp(&self.score)
+            .then(self.vector.cmp(&other.vector))
     }
 }
 
@@ -96,11 +99,6 @@ impl Matrix {
         }
     }
 
-    /// How many rows hold a vector.
-    pub(super) fn len(&self) -> usize {
-        self.vectors.len() - self.free.len()
-    }
-
     fn codes(&self, row: usize) -> &[i8] {
         let start = row % BLOCK_ROWS * self.dimension;
         &self.blocks[row / BLOCK_ROWS][start..start + self.dimension]
@@ -116,7 +114,8 @@ impl Matrix {
             None => {
                 let place = self.vectors.len();
                 if place.is_multiple_of(BLOCK_ROWS) {
-                    self.blocks.push(vec![0; BLOCK_ROWS * self.dimension].into_boxed_slice());
+                    self.blocks
+                        .push(vec![0; BLOCK_ROWS * self.dimension].into_boxed_slice());
                 }
                 self.scales.push(0.0);
                 self.vectors.push(0);
@@ -154,11 +153,19 @@ impl Matrix {
 
     /// The rows of the selection, in order of place.
     fn select(&self, selection: &Selection) -> Vec<u32> {
-        let chosen = |library: u32| selection.libraries.get(library as usize).copied().unwrap_or(false);
+        let chosen = |library: u32| {
+            selection
+                .libraries
+                .get(library as usize)
+                .copied()
+                .unwrap_or(false)
+        };
         let mut rows = Vec::new();
         for (place, &library) in self.libraries.iter().enumerate() {
             if chosen(library)
-                && selection.collection.is_none_or(|collection| self.collections[place] == collection)
+                && selection
+                    .collection
+                    .is_none_or(|collection| self.collections[place] == collection)
                 && selection.item.is_none_or(|item| self.items[place] == item)
             {
                 rows.push(place as u32);
@@ -168,14 +175,24 @@ impl Matrix {
     }
 
     /// The `count` rows of the selection whose vectors are nearest to the query, nearest first.
-    pub(super) fn scan(&self, query: &[i8], query_scale: f32, selection: &Selection, count: usize) -> Vec<Found> {
+    pub(super) fn scan(
+        &self,
+        query: &[i8],
+        query_scale: f32,
+        selection: &Selection,
+        count: usize,
+    ) -> Vec<Found> {
         let rows = self.select(selection);
         let mut found = if rows.len() >= PARALLEL_ROWS {
             let (front, back) = rows.split_at(rows.len() / 2);
             std::thread::scope(|scope| {
                 let beside = scope.spawn(|| self.nearest(query, query_scale, back, count));
                 let mut found = self.nearest(query, query_scale, front, count);
-                found.extend(beside.join().unwrap_or_else(|_| self.nearest(query, query_scale, back, count)));
+                found.extend(
+                    beside
+                        .join()
+                        .unwrap_or_else(|_| self.nearest(query, query_scale, back, count)),
+                );
                 found
             })
         } else {
@@ -237,10 +254,14 @@ mod tests {
             assert!(matrix.insert(&row(vector, 1, (vector / 10) as u32), &[vector as u8 % 100, 0]));
         }
         matrix.remove_items(&HashSet::from([3, 99]));
-        assert_eq!(matrix.len(), 980);
+        assert_eq!(matrix.vectors.len() - matrix.free.len(), 980);
         let found = matrix.scan(&[1, 0], 1.0, &everything(), 2000);
         assert_eq!(found.len(), 980);
-        assert!(found.iter().all(|found| found.vector / 10 != 3 && found.vector / 10 != 99));
+        assert!(
+            found
+                .iter()
+                .all(|found| found.vector / 10 != 3 && found.vector / 10 != 99)
+        );
         let rows = matrix.vectors.len();
         assert!(matrix.insert(&row(5000, 2, 500), &[127, 0]));
         assert_eq!(matrix.vectors.len(), rows);
@@ -254,7 +275,11 @@ mod tests {
             matrix.insert(&row(vector, library, item), &[1]);
         }
         let scan = |selection: &Selection| {
-            let mut found: Vec<i64> = matrix.scan(&[1], 1.0, selection, 9).iter().map(|f| f.vector).collect();
+            let mut found: Vec<i64> = matrix
+                .scan(&[1], 1.0, selection, 9)
+                .iter()
+                .map(|f| f.vector)
+                .collect();
             found.sort_unstable();
             found
         };
@@ -263,9 +288,27 @@ mod tests {
             ..Selection::default()
         };
         assert_eq!(scan(&second), [2, 3]);
-        assert_eq!(scan(&Selection { item: Some(9), ..second.clone() }), [3]);
-        assert_eq!(scan(&Selection { collection: Some(10), ..second }), [0_i64; 0]);
-        assert_eq!(scan(&Selection { collection: Some(10), ..everything() }), [1]);
+        assert_eq!(
+            scan(&Selection {
+                item: Some(9),
+                ..second.clone()
+            }),
+            [3]
+        );
+        assert_eq!(
+            scan(&Selection {
+                collection: Some(10),
+                ..second
+            }),
+            [0_i64; 0]
+        );
+        assert_eq!(
+            scan(&Selection {
+                collection: Some(10),
+                ..everything()
+            }),
+            [1]
+        );
     }
 
     #[test]

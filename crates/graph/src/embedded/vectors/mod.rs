@@ -32,7 +32,9 @@ const ATTEMPTS: usize = 3;
 
 /// Writes a vector as one signed byte a dimension, -127 ..= 127; answers what they are to be multiplied with.
 pub(super) fn quantise(vector: &[f32], codes: &mut Vec<i8>) -> f32 {
-    let largest = vector.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let largest = vector
+        .iter()
+        .fold(0.0_f32, |largest, value| largest.max(value.abs()));
     if largest == 0.0 {
         codes.extend(std::iter::repeat_n(0, vector.len()));
         return 0.0;
@@ -107,7 +109,10 @@ fn key_u32(key: i64) -> StoreResult<u32> {
 
 impl Space {
     fn sequence(&self) -> i64 {
-        self.matrix.read().unwrap_or_else(PoisonError::into_inner).sequence
+        self.matrix
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sequence
     }
 
     /// Brings the matrix to the state of the store at `sequence` or later.
@@ -152,8 +157,10 @@ impl Space {
         for row in &gone {
             changes.gone.insert(key_u32(get(row, 0)?)?);
         }
-        self.read_rows(&mut transaction, known, |row, codes| changes.rows.push((row, codes.to_vec())))
-            .await?;
+        self.read_rows(&mut transaction, known, |row, codes| {
+            changes.rows.push((row, codes.to_vec()))
+        })
+        .await?;
         let space = Arc::clone(self);
         blocking(move || {
             space.apply(&changes);
@@ -321,6 +328,10 @@ async fn exact(
             score: ((1.0 + cosine) / 2.0).clamp(0.0, 1.0),
         });
     }
-    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.chunk_uid.cmp(&b.chunk_uid)));
+    hits.sort_by(|a, b| {
+        b.score
+            .total_cmp(&a.score)
+            .then_with(|| a.chunk_uid.cmp(&b.chunk_uid))
+    });
     Ok(hits)
 }

@@ -1,0 +1,56 @@
+//! The REST API, one file for each resource.
+
+mod body;
+pub(crate) mod chunks;
+pub(crate) mod collections;
+pub(crate) mod concepts;
+pub(crate) mod docs;
+pub(crate) mod ingest;
+pub(crate) mod items;
+pub(crate) mod jobs;
+pub(crate) mod libraries;
+mod list;
+pub(crate) mod schema;
+pub(crate) mod search;
+pub(crate) mod workspaces;
+
+pub(crate) use body::{ApiJson, ApiPath, ApiQuery, read_json};
+pub(crate) use list::{List, Paging};
+
+use std::sync::Arc;
+
+use mnemosyne_services::{ServiceResult, Services};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::error::{ApiError, ApiResult};
+use crate::state::AppState;
+
+/// What went wrong.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(crate) struct Problem {
+    /// A sentence for a person.
+    pub(crate) detail: String,
+    /// The stable word.
+    pub(crate) code: String,
+}
+
+/// What is wrong with each field of the request: its name, and sentences.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub(crate) struct WrongFields(std::collections::BTreeMap<String, Vec<String>>);
+
+/// Runs a change to its end even where the client goes away in the middle of it.
+pub(crate) async fn to_the_end<T, F>(
+    state: &AppState,
+    change: impl FnOnce(Arc<Services>) -> F,
+) -> ApiResult<T>
+where
+    T: Send + 'static,
+    F: Future<Output = ServiceResult<T>> + Send + 'static,
+{
+    match tokio::spawn(change(Arc::clone(&state.services))).await {
+        Ok(answer) => Ok(answer?),
+        Err(error) => Err(ApiError::internal(&format!("a change broke down: {error}"))),
+    }
+}

@@ -1,0 +1,69 @@
+//! The description of this API, for programs.
+
+use axum::Json;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, Ref, ResponseBuilder};
+
+use crate::auth::ApiCaller;
+use crate::{routes, session};
+
+/// This document: OpenAPI 3.1, with whole paths.
+#[utoipa::path(
+    get, path = "/library/api/schema/", tag = "description", operation_id = "get_schema",
+    responses((status = 200, body = Object)),
+)]
+pub(crate) async fn get(_caller: ApiCaller) -> Json<OpenApi> {
+    Json(routes::openapi())
+}
+
+/// Adds to what stands at the handlers what holds for all of them.
+pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
+    document.info = InfoBuilder::new()
+        .title("Mnemosyne")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Libraries of documents, made searchable: by meaning, by words and by the concepts they share.\n\n\
+             Errors are `{\"detail\": …, \"code\": …}`; where fields of a request are wrong, `{\"field\": [\"…\"]}`.",
+        ))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+    components.add_security_scheme(
+        "session",
+        SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+            session::COOKIE,
+            "For pages of this site; requests that change something also need the header X-CSRFToken.",
+        ))),
+    );
+    let every = [
+        ("401", "Nobody known is asking."),
+        ("403", "The caller may not do this."),
+        ("503", "Try again later."),
+    ];
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            for (status, description) in every {
+                let problem = ContentBuilder::new()
+                    .schema(Some(Ref::from_schema_name("Problem")))
+                    .build();
+                let response = ResponseBuilder::new()
+                    .description(description)
+                    .content("application/json", problem)
+                    .build();
+                operation
+                    .responses
+                    .responses
+                    .entry(status.to_owned())
+                    .or_insert(response.into());
+            }
+        }
+    }
+    document.security = Some(vec![
+        SecurityRequirement::new("basic", Vec::<String>::new()),
+        SecurityRequirement::new("session", Vec::<String>::new()),
+    ]);
+    document
+}

@@ -1,0 +1,16 @@
+//! The role over HTTP, in one process, on the real embedded backends. One file for each part of the contract.
+
+#![allow(clippy::unwrap_used, reason = "these are tests: what fails here is to be seen at once")]
+
+mod auth;
+mod browse;
+mod frame;
+mod ingest;
+mod jobs;
+mod pages;
+mod probes;
+mod routes;
+mod search;
+mod static_files;
+mod support;
+mod workspaces;

@@ -1,0 +1,12 @@
+//! The conformance of every cache.
+
+use std::sync::Arc;
+
+use mnemosyne_cache::memory::MemoryCache;
+use mnemosyne_domain::ports::Cache;
+
+async fn memory() -> Arc<dyn Cache> {
+    Arc::new(MemoryCache::default())
+}
+
+mnemosyne_testkit::cache_conformance!(crate::memory);

@@ -1,0 +1,134 @@
+//! Every document of the fixtures, made by other people's programs, through its reader and its library type's chunker.
+
+use std::path::{Path, PathBuf};
+
+use mnemosyne_documents::{BlockKind, Document, FileHint, Format, HARD_CAP_FACTOR, chunk, extract_concepts, parse};
+use mnemosyne_domain::LibraryType;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Manifest {
+    document: Vec<Facts>,
+}
+
+/// What other programs, or the source, say of a document.
+#[derive(Deserialize)]
+struct Facts {
+    file: String,
+    format: String,
+    library_type: String,
+    title: Option<String>,
+    words: Option<usize>,
+    pages: Option<u32>,
+    #[serde(default)]
+    headings: Vec<String>,
+    #[serde(default)]
+    passages: Vec<String>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/documents")
+}
+
+fn facts() -> Vec<Facts> {
+    let source = std::fs::read_to_string(folder().join("MANIFEST.toml")).expect("the manifest");
+    toml::from_str::<Manifest>(&source).expect("well-formed").document
+}
+
+fn read(facts: &Facts) -> Document {
+    let bytes = std::fs::read(folder().join(&facts.file)).expect("the document");
+    let hint = FileHint { filename: facts.file.clone(), content_type: None };
+    parse(&bytes, &hint).unwrap_or_else(|failure| panic!("{}: {failure}", facts.file))
+}
+
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+#[test]
+fn documents_are_what_their_makers_say() {
+    let mut wrong = Vec::new();
+    for facts in facts() {
+        let document = read(&facts);
+        let name = &facts.file;
+        let format = match facts.format.as_str() {
+            "txt" | "text" => Format::Text,
+            "md" | "markdown" => Format::Markdown,
+            "html" => Format::Html,
+            "pdf" => Format::Pdf,
+            "docx" => Format::Docx,
+            "epub" => Format::Epub,
+            other => panic!("{name}: {other} is no format"),
+        };
+        if document.format != format {
+            wrong.push(format!("{name}: {:?}", document.format));
+        }
+        if let Some(title) = &facts.title
+            && document.title.as_ref() != Some(title)
+        {
+            wrong.push(format!("{name}: title {:?}, not {title:?}", document.title));
+        }
+        if format == Format::Pdf && facts.pages.is_some() && document.page_count != facts.pages {
+            wrong.push(format!("{name}: pages {:?}, not {:?}", document.page_count, facts.pages));
+        }
+        if let Some(words) = facts.words {
+            let found = document.text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric)).count();
+            if found * 100 < words * 88 || found * 100 > words * 112 {
+                wrong.push(format!("{name}: {found} words, not {words}"));
+            }
+        }
+        let text = letters(&document.text);
+        let mut from = 0;
+        for passage in &facts.passages {
+            match text[from..].find(&letters(passage)) {
+                Some(at) => from += at,
+                None => wrong.push(format!("{name}: {passage:?} is missing or out of order")),
+            }
+        }
+        check_blocks(name, &document, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn check_blocks(name: &str, document: &Document, wrong: &mut Vec<String>) {
+    let mut end = 0;
+    for (index, block) in document.blocks.iter().enumerate() {
+        let text = &document.text[block.span.clone()];
+        let gap = &document.text[end..block.span.start];
+        if text.trim() != text || text.is_empty() || !gap.trim().is_empty() || (index > 0 && !gap.starts_with("\n\n")) {
+            wrong.push(format!("{name}: block {index} {:?} is not apart or not trimmed", block.kind));
+        }
+        end = block.span.end;
+    }
+}
+
+#[test]
+fn chunks_stand_under_their_headings_and_inside_their_bounds() {
+    let mut wrong = Vec::new();
+    for facts in facts() {
+        let document = read(&facts);
+        let kind = LibraryType::parse(&facts.library_type).expect("a type");
+        let profile = kind.profile();
+        let chunks = chunk(&document, profile);
+        for heading in &facts.headings {
+            let found = chunks.iter().any(|draft| draft.heading_path.iter().any(|one| letters(one).contains(&letters(heading))));
+            if !found {
+                wrong.push(format!("{}: no chunk stands under {heading:?}", facts.file));
+            }
+        }
+        for draft in &chunks {
+            let size = document.text[draft.span.clone()].chars().count();
+            let whole = document.blocks.iter().any(|block| {
+                matches!(block.kind, BlockKind::Code | BlockKind::Table) && block.span.start >= draft.span.start && block.span.end <= draft.span.end
+            });
+            if size > profile.max_chars * if whole { HARD_CAP_FACTOR } else { 1 } {
+                wrong.push(format!("{}: a chunk of {size}", facts.file));
+            }
+        }
+        let concepts = extract_concepts(&document, &chunks, 60);
+        if concepts.is_empty() || concepts.len() > 60 {
+            wrong.push(format!("{}: {} concepts", facts.file, concepts.len()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

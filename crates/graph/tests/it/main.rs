@@ -1,0 +1,9 @@
+//! The embedded knowledge store: the conformance of the port, and what only this backend promises.
+
+mod exact;
+mod kill;
+mod processes;
+mod support;
+mod text_index;
+
+mnemosyne_testkit::knowledge_store_conformance!(support::fresh);

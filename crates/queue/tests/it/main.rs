@@ -1,0 +1,12 @@
+//! The conformance of every queue.
+
+use std::sync::Arc;
+
+use mnemosyne_domain::ports::JobQueue;
+use mnemosyne_queue::in_process::InProcessQueue;
+
+async fn in_process() -> Arc<dyn JobQueue> {
+    Arc::new(InProcessQueue::default())
+}
+
+mnemosyne_testkit::queue_conformance!(crate::in_process);
