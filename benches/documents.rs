@@ -1,6 +1,11 @@
 //! Reading and cutting: `cargo bench -p mnemosyne-benches --bench documents`. One thread; each figure is documents of
 //! 10 kB per second, read and cut by the rules of a technical library.
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +22,8 @@ fn main() {
     let mut rng = StdRng::seed_from_u64(7);
     let vocabulary = Vocabulary::new(20_000, &mut rng);
     let mut markdown = String::from("# A manual\n\n");
-    let mut html = String::from("<!doctype html><html><head><title>A manual</title></head><body><h1>A manual</h1>");
+    let mut html =
+        String::from("<!doctype html><html><head><title>A manual</title></head><body><h1>A manual</h1>");
     let mut section = 0;
     while markdown.len() < SIZE {
         section += 1;
@@ -31,7 +37,10 @@ fn main() {
     }
     html.push_str("</body></html>");
     for (name, text) in [("manual.md", markdown), ("manual.html", html)] {
-        let hint = FileHint { filename: name.to_owned(), content_type: None };
+        let hint = FileHint {
+            filename: name.to_owned(),
+            content_type: None,
+        };
         let profile = LibraryType::Technical.profile();
         let began = Instant::now();
         let mut count = 0_u32;
@@ -42,6 +51,9 @@ fn main() {
             count += 1;
         }
         let rate = f64::from(count) / began.elapsed().as_secs_f64();
-        println!("{name:<14} {:>6} bytes  {chunks:>3} chunks  {rate:>8.0} documents/s on one core", text.len());
+        println!(
+            "{name:<14} {:>6} bytes  {chunks:>3} chunks  {rate:>8.0} documents/s on one core",
+            text.len()
+        );
     }
 }

@@ -1,7 +1,12 @@
 //! The local embedder: `cargo bench -p mnemosyne-benches --bench embedder -- --model FOLDER` with the folder of a model
 //! that `mnemosyne models pull` made. Run it with `RAYON_NUM_THREADS=1` for the figure of one core. Texts have about 187
 //! word pieces, as chunks have.
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -24,12 +29,29 @@ async fn main() {
     let began = Instant::now();
     let embedder = LocalEmbedder::open(&PathBuf::from(folder), "bench").unwrap();
     let text: String = SENTENCE.repeat(5).chars().take(830).collect();
-    let one = [EmbedText { text: &text, instruction: None }];
+    let one = [EmbedText {
+        text: &text,
+        instruction: None,
+    }];
     embedder.embed(&one, EmbeddingPurpose::Passage).await.unwrap();
-    println!("{:<44} {:>9.0} ms", "loading and the first text", began.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "{:<44} {:>9.0} ms",
+        "loading and the first text",
+        began.elapsed().as_secs_f64() * 1e3
+    );
     let texts: Vec<String> = (0..count).map(|index| format!("{index} {text}")).collect();
-    let inputs: Vec<EmbedText<'_>> = texts.iter().map(|text| EmbedText { text, instruction: None }).collect();
+    let inputs: Vec<EmbedText<'_>> = texts
+        .iter()
+        .map(|text| EmbedText {
+            text,
+            instruction: None,
+        })
+        .collect();
     let began = Instant::now();
     embedder.embed(&inputs, EmbeddingPurpose::Passage).await.unwrap();
-    println!("{:<44} {:>9.1} texts/s", "embedding", count as f64 / began.elapsed().as_secs_f64());
+    println!(
+        "{:<44} {:>9.1} texts/s",
+        "embedding",
+        count as f64 / began.elapsed().as_secs_f64()
+    );
 }

@@ -20,7 +20,10 @@ impl Runs {
     /// The time that this share of the runs (0 to 1) did not exceed.
     pub fn quantile(&self, share: f64) -> Duration {
         let last = self.0.len().saturating_sub(1);
-        self.0.get((share * last as f64).round() as usize).copied().unwrap_or_default()
+        self.0
+            .get((share * last as f64).round() as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Prints one line.
@@ -40,7 +43,10 @@ pub fn argument(name: &str, default: usize) -> usize {
     let mut arguments = std::env::args();
     while let Some(argument) = arguments.next() {
         if argument == format!("--{name}") {
-            return arguments.next().and_then(|value| value.parse().ok()).unwrap_or(default);
+            return arguments
+                .next()
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(default);
         }
     }
     default
@@ -63,8 +69,8 @@ impl Vocabulary {
     /// As many made-up words.
     pub fn new(size: usize, rng: &mut StdRng) -> Self {
         const SYLLABLES: [&str; 24] = [
-            "ka", "ro", "mi", "ten", "sol", "var", "lu", "en", "dor", "pi", "ska", "tum", "re", "lin", "ab", "os",
-            "qui", "gra", "ne", "ful", "her", "ist", "mon", "ze",
+            "ka", "ro", "mi", "ten", "sol", "var", "lu", "en", "dor", "pi", "ska", "tum", "re", "lin", "ab",
+            "os", "qui", "gra", "ne", "ful", "her", "ist", "mon", "ze",
         ];
         let words = (0..size)
             .map(|index| {
@@ -72,7 +78,14 @@ impl Vocabulary {
                 for _ in 0..rng.random_range(2..5) {
                     word.push_str(SYLLABLES[rng.random_range(0..SYLLABLES.len())]);
                 }
-                format!("{word}{}", if index > 5_000 { index.to_string() } else { String::new() })
+                format!(
+                    "{word}{}",
+                    if index > 5_000 {
+                        index.to_string()
+                    } else {
+                        String::new()
+                    }
+                )
             })
             .collect();
         let mut sum = 0.0;
@@ -89,7 +102,10 @@ impl Vocabulary {
     pub fn word(&self, rng: &mut StdRng) -> &str {
         let total = self.cumulative.last().copied().unwrap_or(1.0);
         let at = rng.random_range(0.0..total);
-        &self.words[self.cumulative.partition_point(|sum| *sum < at).min(self.words.len() - 1)]
+        &self.words[self
+            .cumulative
+            .partition_point(|sum| *sum < at)
+            .min(self.words.len() - 1)]
     }
 
     /// The word of this rank of frequency.
@@ -116,7 +132,9 @@ pub struct Clusters {
 impl Clusters {
     /// As many centres of this dimension.
     pub fn new(centres: usize, dimension: usize, rng: &mut StdRng) -> Self {
-        let centres = (0..centres).map(|_| (0..dimension).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+        let centres = (0..centres)
+            .map(|_| (0..dimension).map(|_| rng.random_range(-1.0..1.0)).collect())
+            .collect();
         Self { centres }
     }
 

@@ -1,7 +1,12 @@
 //! The process from outside: `cargo bench -p mnemosyne-benches --bench process -- --executable target/release/mnemosyne`.
 //! Time from the start to the first answered request on a data folder that exists and is empty, and the memory of the
 //! idle process and its children (PSS) ten seconds later.
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -28,7 +33,11 @@ fn main() {
     Runs::new(times).print("start to first answer");
     let (mut child, _) = start(&executable, folder.path());
     std::thread::sleep(IDLE);
-    println!("{:<44} {:>8.1} MB", "memory of the idle process (PSS)", pss_kb(child.id()) as f64 / 1024.0);
+    println!(
+        "{:<44} {:>8.1} MB",
+        "memory of the idle process (PSS)",
+        pss_kb(child.id()) as f64 / 1024.0
+    );
     stop(&mut child);
 }
 
@@ -49,14 +58,21 @@ fn start(executable: &str, folder: &std::path::Path) -> (Child, Duration) {
     for line in lines.by_ref() {
         let line = line.unwrap();
         if let Some(rest) = line.strip_prefix("app:") {
-            address = rest.trim().trim_start_matches("http://").trim_end_matches('/').to_owned().into();
+            address = rest
+                .trim()
+                .trim_start_matches("http://")
+                .trim_end_matches('/')
+                .to_owned()
+                .into();
         }
         if line.starts_with("Press Ctrl-C") {
             break;
         }
     }
     let mut stream = TcpStream::connect(address.unwrap()).unwrap();
-    stream.write_all(b"GET /live/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /live/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -67,7 +83,9 @@ fn start(executable: &str, folder: &std::path::Path) -> (Child, Duration) {
 }
 
 fn stop(child: &mut Child) {
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    let killed = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
     assert!(killed.unwrap().success());
     child.wait().unwrap();
 }
@@ -80,5 +98,9 @@ fn pss_kb(pid: u32) -> u64 {
         .and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok())
         .unwrap_or_default();
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    own + children.split_whitespace().filter_map(|child| child.parse().ok()).map(pss_kb).sum::<u64>()
+    own + children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .map(pss_kb)
+        .sum::<u64>()
 }

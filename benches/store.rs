@@ -1,6 +1,11 @@
 //! The embedded knowledge store at size: `cargo bench -p mnemosyne-benches --bench store -- [--chunks 100000]
 //! [--dimension 1024] [--queries 200]`. One library in a hundred is what a scoped search sees.
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::time::Instant;
 
@@ -8,8 +13,8 @@ use chrono::Utc;
 use mnemosyne_benches::{Clusters, Runs, Vocabulary, argument};
 use mnemosyne_domain::ports::{ChunkVector, KnowledgeStore, VectorQuery};
 use mnemosyne_domain::{
-    ChunkUid, ConceptKind, ConceptMention, ItemUid, LibraryType, NewChunk, NewItem, NewLibrary, Scope, SearchFilter,
-    VectorSpace,
+    ChunkUid, ConceptKind, ConceptMention, ItemUid, LibraryType, NewChunk, NewItem, NewLibrary, Scope,
+    SearchFilter, VectorSpace,
 };
 use mnemosyne_graph::embedded::EmbeddedStore;
 use rand::rngs::StdRng;
@@ -28,7 +33,10 @@ async fn main() {
     let mut rng = StdRng::seed_from_u64(7);
     let vocabulary = Vocabulary::new(60_000, &mut rng);
     let clusters = Clusters::new(2_000, dimension, &mut rng);
-    let space = VectorSpace { model: "bench".to_owned(), dimension };
+    let space = VectorSpace {
+        model: "bench".to_owned(),
+        dimension,
+    };
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path()).await.unwrap();
 
@@ -36,13 +44,21 @@ async fn main() {
     let libraries = fill(&store, chunks, &space, &vocabulary, &clusters, &mut rng).await;
     let seconds = began.elapsed().as_secs_f64();
     println!("{chunks} chunks of {dimension} dimensions in {LIBRARIES} libraries");
-    println!("{:<44} {:>12.0} chunks/s", "writing, an item of ten chunks at a time", chunks as f64 / seconds);
+    println!(
+        "{:<44} {:>12.0} chunks/s",
+        "writing, an item of ten chunks at a time",
+        chunks as f64 / seconds
+    );
     drop(store);
 
     let began = Instant::now();
     let store = EmbeddedStore::open(folder.path()).await.unwrap();
     store.warm().await.unwrap();
-    println!("{:<44} {:>9.2} s", "opening and loading", began.elapsed().as_secs_f64());
+    println!(
+        "{:<44} {:>9.2} s",
+        "opening and loading",
+        began.elapsed().as_secs_f64()
+    );
     println!("{:<44} {:>9} MB", "memory (PSS)", pss_kb() / 1024);
 
     let everything = SearchFilter::within(Scope::global());
@@ -58,7 +74,10 @@ async fn main() {
                 vocabulary.nth(rng.random_range(100..4_000)),
                 vocabulary.nth(rng.random_range(100..4_000))
             );
-            let question = VectorQuery { space: &space, vector: &vector };
+            let question = VectorQuery {
+                space: &space,
+                vector: &vector,
+            };
             let whole = Instant::now();
             let (vector, words, graph) = tokio::join!(
                 timed(store.vector_leg(question, filter, 50)),
@@ -66,7 +85,13 @@ async fn main() {
                 timed(store.graph_leg(&text, filter, 2, 30)),
             );
             let mut found: Vec<ChunkUid> = Vec::new();
-            for hit in vector.0.unwrap().into_iter().chain(words.0.unwrap()).chain(graph.0.unwrap()) {
+            for hit in vector
+                .0
+                .unwrap()
+                .into_iter()
+                .chain(words.0.unwrap())
+                .chain(graph.0.unwrap())
+            {
                 if found.len() < LIMIT && !found.contains(&hit.chunk_uid) {
                     found.push(hit.chunk_uid);
                 }
@@ -74,7 +99,10 @@ async fn main() {
             assert!(!store.chunk_hits(&found, filter).await.unwrap().is_empty());
             // The first rounds only warm the caches of the operating system.
             if round >= 10 {
-                for (times, time) in times.iter_mut().zip([whole.elapsed(), vector.1, words.1, graph.1]) {
+                for (times, time) in times
+                    .iter_mut()
+                    .zip([whole.elapsed(), vector.1, words.1, graph.1])
+                {
                     times.push(time);
                 }
             }
@@ -154,12 +182,19 @@ async fn fill(
         store.stage_chunks(&uid, &drafts).await.unwrap();
         let vectors: Vec<ChunkVector> = drafts
             .iter()
-            .map(|draft| ChunkVector { chunk_uid: draft.uid.clone(), vector: clusters.vector(rng) })
+            .map(|draft| ChunkVector {
+                chunk_uid: draft.uid.clone(),
+                vector: clusters.vector(rng),
+            })
             .collect();
         store.put_vectors(space, &vectors).await.unwrap();
         let concepts: Vec<ConceptMention> = (0..8)
             .map(|index| ConceptMention {
-                name: format!("{} {}", vocabulary.nth(rng.random_range(100..4_000)), vocabulary.nth(index)),
+                name: format!(
+                    "{} {}",
+                    vocabulary.nth(rng.random_range(100..4_000)),
+                    vocabulary.nth(index)
+                ),
                 kind: ConceptKind::Topic,
                 extracted_by: "local".to_owned(),
                 chunk_positions: vec![index as u32, index as u32 + 1],

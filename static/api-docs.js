@@ -17,6 +17,11 @@ function cookie(name) {
   return found ? found.slice(name.length + 1) : "";
 }
 
+/** A sentence whose `words` in back quotes are code. */
+function prose(text) {
+  return (text || "").split("`").map((part, at) => (at % 2 ? element("code", {}, part) : part));
+}
+
 /** The schema behind a reference. */
 function resolve(api, schema) {
   if (!schema || !schema.$ref) return schema || {};
@@ -58,7 +63,7 @@ function parameterField(api, parameter) {
     {},
     element("code", {}, parameter.name),
     input,
-    element("small", {}, [parameter.description, typeName(api, parameter.schema)].filter(Boolean).join(" · ")),
+    element("small", {}, ...prose([parameter.description, typeName(api, parameter.schema)].filter(Boolean).join(" · "))),
   );
 }
 
@@ -82,7 +87,7 @@ function bodyFields(api, content) {
         {},
         element("code", {}, name),
         element("input", { name, type: kind, "data-in": "form" }),
-        element("small", {}, field.description || ""),
+        element("small", {}, ...prose(field.description)),
       );
     });
     holder.replaceChildren(...fields);
@@ -103,7 +108,7 @@ function fieldTable(api, schema) {
       {},
       element("td", {}, element("code", {}, name)),
       element("td", {}, typeName(api, field) + required),
-      element("td", {}, about),
+      element("td", {}, ...prose(about)),
     );
   });
   return rows.length ? element("table", {}, ...rows) : element("p");
@@ -118,7 +123,7 @@ function answers(api, responses) {
       {},
       element("td", {}, element("code", {}, status)),
       element("td", {}, shape),
-      element("td", {}, answer.description || ""),
+      element("td", {}, ...prose(answer.description)),
     );
   });
   return element("table", {}, ...rows);
@@ -150,7 +155,7 @@ async function send(event, path, method, output) {
   output.textContent = "…";
   const began = performance.now();
   try {
-    const response = await fetch(address, request);
+    const response = await fetch(location.origin + address, request);
     const ms = Math.round(performance.now() - began);
     const type = response.headers.get("content-type") || "";
     let text;
@@ -168,7 +173,7 @@ async function send(event, path, method, output) {
 function operation(api, path, method, described) {
   const parameters = described.parameters || [];
   const output = element("pre", { role: "status" });
-  const form = element("form", {}, element("p", {}, described.description || ""));
+  const form = element("form", {}, element("p", {}, ...prose(described.description)));
   if (parameters.length) {
     form.append(element("h3", {}, "Parameters"), ...parameters.map((one) => parameterField(api, one)));
   }
@@ -188,7 +193,7 @@ function operation(api, path, method, described) {
       {},
       element("span", { class: `verb ${method}` }, method.toUpperCase()),
       element("span", { class: "path" }, path),
-      element("span", { class: "said" }, described.summary || ""),
+      element("span", { class: "said" }, ...prose(described.summary)),
     ),
     form,
   );
@@ -207,14 +212,15 @@ function draw(api) {
   const sections = [...groups].map(([tag, operations]) =>
     element("section", {}, element("h2", {}, tag), ...operations));
   root.replaceChildren(
-    element("p", { class: "intro" }, `Version ${api.info.version}. ${api.info.description || ""}`),
+    element("p", { class: "intro" }, ...prose(`Version ${api.info.version}. ${api.info.description || ""}`)),
     ...sections,
   );
   const opened = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (opened) opened.open = true;
 }
 
-fetch("/library/api/schema/")
+// The origin is named because the address of the page may hold a password, which fetch refuses to inherit.
+fetch(location.origin + "/library/api/schema/")
   .then((response) => {
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     return response.json();

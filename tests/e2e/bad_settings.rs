@@ -9,7 +9,11 @@ fn refused(variables: &[(&str, &str)], named: &str) -> String {
         installation.set(name, value);
     }
     let output = installation.run(&["serve"]).failed();
-    assert!(output.stderr.contains(named), "{variables:?} is not answered with {named}: {}", output.stderr);
+    assert!(
+        output.stderr.contains(named),
+        "{variables:?} is not answered with {named}: {}",
+        output.stderr
+    );
     assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
     assert!(!output.stdout.contains("app:"), "it had started before it looked");
     output.stderr
@@ -39,18 +43,31 @@ fn every_kind_of_wrong_value_is_refused_by_name() {
 
 #[test]
 fn a_half_configured_embedding_server_names_what_is_missing() {
-    refused(&[("EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")], "EMBEDDING_MODEL");
+    refused(
+        &[("EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")],
+        "EMBEDDING_MODEL",
+    );
     let model = ("EMBEDDING_MODEL", "some-model");
     let base = ("EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1");
-    refused(&[base, model, ("EMBEDDING_DIALECT", "esperanto")], "EMBEDDING_DIALECT");
-    refused(&[base, model, ("EMBEDDING_DIMENSION", "-3")], "EMBEDDING_DIMENSION");
+    refused(
+        &[base, model, ("EMBEDDING_DIALECT", "esperanto")],
+        "EMBEDDING_DIALECT",
+    );
+    refused(
+        &[base, model, ("EMBEDDING_DIMENSION", "-3")],
+        "EMBEDDING_DIMENSION",
+    );
 }
 
 #[test]
 fn a_secret_is_never_part_of_the_complaint() {
     let secret = "sk-do-not-print-me-0123456789";
     let said = refused(
-        &[("EMBEDDING_BASE_URL", "no-scheme"), ("EMBEDDING_MODEL", "m"), ("EMBEDDING_API_KEY", secret)],
+        &[
+            ("EMBEDDING_BASE_URL", "no-scheme"),
+            ("EMBEDDING_MODEL", "m"),
+            ("EMBEDDING_API_KEY", secret),
+        ],
         "EMBEDDING_BASE_URL",
     );
     assert!(!said.contains(secret), "{said}");

@@ -13,9 +13,10 @@ fn says_why(job: &Value) -> Option<String> {
     if message.len() < 15 || !message.ends_with('.') {
         return Some(format!("{message:?} is no sentence"));
     }
-    ["/tmp/", "panicked", "unwrap", "Os {"].iter().find(|inside| message.contains(**inside)).map(|inside| {
-        format!("{message:?} shows its insides ({inside})")
-    })
+    ["/tmp/", "panicked", "unwrap", "Os {"]
+        .iter()
+        .find(|inside| message.contains(**inside))
+        .map(|inside| format!("{message:?} shows its insides ({inside})"))
 }
 
 #[test]
@@ -34,18 +35,32 @@ fn every_broken_file_fails_alone_with_its_code() {
         let job = server.ended(job_id);
         let code = job["error"]["code"].as_str().unwrap_or_default();
         if job["status"] != "failed" || !broken.codes.iter().any(|known| known == code) {
-            problems.push(format!("{} ({}): {} {}", broken.file, broken.what, job["status"], job["error"]));
+            problems.push(format!(
+                "{} ({}): {} {}",
+                broken.file, broken.what, job["status"], job["error"]
+            ));
         } else if let Some(problem) = says_why(&job) {
             problems.push(format!("{}: {problem}", broken.file));
         }
     }
     assert!(problems.is_empty(), "{problems:#?}");
-    let workspace = server.api().get("/library/api/workspaces/mixed/").expect(200).json();
-    assert_eq!(workspace["item_count"], 1, "a failed file counts as an item: {workspace}");
+    let workspace = server
+        .api()
+        .get("/library/api/workspaces/mixed/")
+        .expect(200)
+        .json();
+    assert_eq!(
+        workspace["item_count"], 1,
+        "a failed file counts as an item: {workspace}"
+    );
     let answer = server.search(&json!({ "query": "ultramarine umbrella", "workspace_id": "mixed" }));
     assert_eq!(answer["results"][0]["item_title"], "Good");
     // What failed can be listed.
-    let failed = server.api().get("/library/api/jobs/?status=failed").expect(200).json();
+    let failed = server
+        .api()
+        .get("/library/api/jobs/?status=failed")
+        .expect(200)
+        .json();
     assert_eq!(failed["count"], uploads.len());
 }
 
@@ -59,13 +74,23 @@ fn odd_but_readable_files_are_read() {
         let job = server.ended(answer["job_id"].as_str().unwrap());
         if job["status"] == "failed" {
             let code = job["error"]["code"].as_str().unwrap();
-            assert!(readable.or_codes.iter().any(|known| known == code), "{}: {}", readable.file, job["error"]);
+            assert!(
+                readable.or_codes.iter().any(|known| known == code),
+                "{}: {}",
+                readable.file,
+                job["error"]
+            );
             continue;
         }
         assert_eq!(job["status"], "completed", "{}: {job}", readable.file);
         let answer = server.search(&json!({ "query": readable.passage, "workspace_id": "odd" }));
         let text = normalised(&server.chunk_text(&answer["results"][0]["chunk_uid"]));
-        assert!(text.contains(&normalised(&readable.passage)), "{} ({}): {text}", readable.file, readable.what);
+        assert!(
+            text.contains(&normalised(&readable.passage)),
+            "{} ({}): {text}",
+            readable.file,
+            readable.what
+        );
     }
 }
 
@@ -95,7 +120,11 @@ fn a_hostile_file_is_stopped_and_takes_nobody_with_it() {
         }
         assert_eq!(job["status"], "failed", "{name}: {job}");
         let code = job["error"]["code"].as_str().unwrap();
-        assert!(["parser_limit", "parser_crashed", "too_large"].contains(&code), "{name}: {}", job["error"]);
+        assert!(
+            ["parser_limit", "parser_crashed", "too_large"].contains(&code),
+            "{name}: {}",
+            job["error"]
+        );
         assert_eq!(says_why(&job), None);
     }
     let answer = server.search(&json!({ "query": "ultramarine umbrella", "workspace_id": "hostile" }));
@@ -113,13 +142,23 @@ fn a_file_above_the_limit_is_refused_by_upload_and_by_bucket_alike() {
         mnemosyne_tests::Part::Field("workspace_id", "big"),
         mnemosyne_tests::Part::File("file", "big.txt", content.as_bytes()),
     ];
-    server.api().post_multipart("/library/api/ingest/", &parts).expect_error(413, "too_large");
+    server
+        .api()
+        .post_multipart("/library/api/ingest/", &parts)
+        .expect_error(413, "too_large");
     installation.put_object("big.txt", content.as_bytes());
     let request = json!({
         "workspace_id": "big", "source_ref": "big", "content_hash": "1", "s3_key": "big.txt", "filename": "big.txt"
     });
-    let answer = server.api().post("/library/api/ingest/", &request).expect(202).json();
+    let answer = server
+        .api()
+        .post("/library/api/ingest/", &request)
+        .expect(202)
+        .json();
     let job = server.ended(answer["job_id"].as_str().unwrap());
     assert_eq!(job["error"]["code"], "too_large", "{job}");
-    assert!(installation.blobs().is_empty(), "what was refused is still stored");
+    assert!(
+        installation.blobs().is_empty(),
+        "what was refused is still stored"
+    );
 }

@@ -18,16 +18,22 @@ struct Dice(u64);
 
 impl Dice {
     fn new() -> Self {
-        let seed = std::env::var("MNEMOSYNE_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-            since.subsec_nanos().into()
-        });
+        let seed = std::env::var("MNEMOSYNE_TEST_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                since.subsec_nanos().into()
+            });
         eprintln!("MNEMOSYNE_TEST_SEED={seed}");
         Self(seed)
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -45,13 +51,29 @@ fn texts() -> Vec<(String, String, String)> {
 type Contents = BTreeMap<String, (String, u64)>;
 
 fn contents(server: &Server<'_>, library: &str) -> Contents {
-    let answer = server.api().get(&format!("/library/api/items/?library_uid={library}&limit=500")).expect(200).json();
+    let answer = server
+        .api()
+        .get(&format!("/library/api/items/?library_uid={library}&limit=500"))
+        .expect(200)
+        .json();
     let rows = answer["results"].as_array().unwrap();
     let found: Contents = rows
         .iter()
         .map(|item| {
-            let source = item["source_ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-            (source, (item["title"].as_str().unwrap().to_owned(), item["chunk_count"].as_u64().unwrap()))
+            let source = item["source_ref"]
+                .as_str()
+                .unwrap()
+                .rsplit('/')
+                .next()
+                .unwrap()
+                .to_owned();
+            (
+                source,
+                (
+                    item["title"].as_str().unwrap().to_owned(),
+                    item["chunk_count"].as_u64().unwrap(),
+                ),
+            )
         })
         .collect();
     assert_eq!(found.len(), rows.len(), "an item is there twice");
@@ -66,7 +88,12 @@ fn undisturbed() -> (Contents, BTreeSet<String>) {
     let library = server.make_workspace("w", "technical");
     let jobs: Vec<String> = texts()
         .iter()
-        .map(|(name, text, _)| server.upload("w", name, text.as_bytes())["job_id"].as_str().unwrap().to_owned())
+        .map(|(name, text, _)| {
+            server.upload("w", name, text.as_bytes())["job_id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     for job in &jobs {
         assert_eq!(server.ended(job)["status"], "completed");
@@ -74,26 +101,55 @@ fn undisturbed() -> (Contents, BTreeSet<String>) {
     (contents(&server, &library), installation.blobs())
 }
 
-fn everything_is_there(installation: &Installation, server: &Server<'_>, library: &str, workspace: Option<&str>) {
+fn everything_is_there(
+    installation: &Installation,
+    server: &Server<'_>,
+    library: &str,
+    workspace: Option<&str>,
+) {
     let (expected, blobs) = undisturbed();
     assert_eq!(expected.len(), FILES);
     assert_eq!(contents(server, library), expected);
     let chunks: u64 = expected.values().map(|(_, chunks)| chunks).sum();
-    let row = server.api().get(&format!("/library/api/libraries/{library}/")).expect(200).json();
-    assert_eq!((&row["item_count"], &row["chunk_count"]), (&json!(FILES), &json!(chunks)));
+    let row = server
+        .api()
+        .get(&format!("/library/api/libraries/{library}/"))
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&row["item_count"], &row["chunk_count"]),
+        (&json!(FILES), &json!(chunks))
+    );
     for (name, _, marker) in texts() {
         let found = server.search(&json!({ "query": marker, "workspace_id": workspace, "limit": 5 }));
         let first = &found["results"][0];
-        assert!(first["text_preview"].as_str().unwrap_or_default().contains(&marker), "{name} is not found: {found}");
-        let by_word: Vec<&Value> =
-            found["results"].as_array().unwrap().iter().filter(|hit| hit["legs"]["fulltext"].is_object()).collect();
-        assert_eq!(by_word.len(), 1, "{name} is found {} times by its own word", by_word.len());
+        assert!(
+            first["text_preview"]
+                .as_str()
+                .unwrap_or_default()
+                .contains(&marker),
+            "{name} is not found: {found}"
+        );
+        let by_word: Vec<&Value> = found["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|hit| hit["legs"]["fulltext"].is_object())
+            .collect();
+        assert_eq!(
+            by_word.len(),
+            1,
+            "{name} is found {} times by its own word",
+            by_word.len()
+        );
         let vector = first["legs"]["vector"]["rank"].as_u64();
         assert!(vector.is_some(), "{name} has no vector: {first}");
     }
     // The ledger: every blob that should be there is, and none that nobody needs. Leftovers of a killed run may go a
     // moment later.
-    wait_for("the blob store to hold exactly what it should", || (installation.blobs() == blobs).then_some(()));
+    wait_for("the blob store to hold exactly what it should", || {
+        (installation.blobs() == blobs).then_some(())
+    });
 }
 
 #[test]
@@ -112,7 +168,11 @@ fn a_server_that_is_killed_again_and_again_loses_nothing_and_repeats_nothing() {
             Part::Field("source_ref", name),
             Part::File("file", name, text.as_bytes()),
         ];
-        let answer = running.api().post_multipart("/library/api/ingest/", &parts).expect(202).json();
+        let answer = running
+            .api()
+            .post_multipart("/library/api/ingest/", &parts)
+            .expect(202)
+            .json();
         acknowledged.insert(name.clone(), answer["job_id"].as_str().unwrap().to_owned());
         // Every so often, at any point of whatever is going on.
         if number % 8 == 7 {
@@ -136,7 +196,11 @@ fn a_server_that_is_killed_again_and_again_loses_nothing_and_repeats_nothing() {
         let job = server.ended(job_id);
         assert_eq!(job["status"], "completed", "{name}: {job}");
     }
-    let jobs = server.api().get("/library/api/jobs/?limit=500").expect(200).json();
+    let jobs = server
+        .api()
+        .get("/library/api/jobs/?limit=500")
+        .expect(200)
+        .json();
     assert_eq!(jobs["count"], FILES, "a job was made or lost");
     everything_is_there(&installation, &server, &library, Some("w"));
 }
@@ -173,12 +237,21 @@ fn a_request_that_is_cut_off_by_a_kill_is_taken_wholly_or_not_at_all() {
     });
     let server = installation.serve();
     for job_id in &acknowledged {
-        assert_eq!(server.ended(job_id)["status"], "completed", "an acknowledged job was lost");
+        assert_eq!(
+            server.ended(job_id)["status"],
+            "completed",
+            "an acknowledged job was lost"
+        );
     }
     // What was not acknowledged is sent again, as every client does, and nothing is there twice.
     let jobs: Vec<String> = texts
         .iter()
-        .map(|(name, text, _)| server.upload("w", name, text.as_bytes())["job_id"].as_str().unwrap().to_owned())
+        .map(|(name, text, _)| {
+            server.upload("w", name, text.as_bytes())["job_id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     for job_id in &jobs {
         assert_eq!(server.ended(job_id)["status"], "completed");
@@ -196,10 +269,22 @@ fn an_ingest_command_that_is_killed_can_be_run_again() {
         fs::write(folder.join(name), text).unwrap();
     }
     let folder = folder.to_string_lossy().into_owned();
-    let words = ["ingest", folder.as_str(), "--library", "Killed", "--type", "technical", "--json"];
+    let words = [
+        "ingest",
+        folder.as_str(),
+        "--library",
+        "Killed",
+        "--type",
+        "technical",
+        "--json",
+    ];
     for _ in 0..4 {
-        let mut child =
-            installation.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = installation
+            .command(&words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(100 + dice.below(700)));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -209,7 +294,15 @@ fn an_ingest_command_that_is_killed_can_be_run_again() {
     assert_eq!(jobs.len(), FILES);
     assert!(jobs.iter().all(|job| job["status"] == "completed"), "{jobs:?}");
     let library = jobs[0]["library_uid"].as_str().unwrap().to_owned();
-    installation.run(&["createsuperuser", "--username", "looker", "--password", "a long enough secret"]).succeeded();
+    installation
+        .run(&[
+            "createsuperuser",
+            "--username",
+            "looker",
+            "--password",
+            "a long enough secret",
+        ])
+        .succeeded();
     let server = installation.serve_as("looker", "a long enough secret");
     everything_is_there(&installation, &server, &library, None);
 }
@@ -223,7 +316,12 @@ fn a_deletion_that_is_killed_is_finished_by_the_next_start() {
     let jobs: Vec<String> = texts()
         .iter()
         .take(30)
-        .map(|(name, text, _)| server.upload("goes", name, text.as_bytes())["job_id"].as_str().unwrap().to_owned())
+        .map(|(name, text, _)| {
+            server.upload("goes", name, text.as_bytes())["job_id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     for job in &jobs {
         server.ended(job);
@@ -237,9 +335,16 @@ fn a_deletion_that_is_killed_is_finished_by_the_next_start() {
     let server = installation.serve();
     // The client does not know whether it worked, so it asks again: 204 or 404, and both mean gone.
     let again = server.api().delete("/library/api/workspaces/goes/");
-    assert!(matches!(again.status, 204 | 404), "{} {}", again.status, again.text());
+    assert!(
+        matches!(again.status, 204 | 404),
+        "{} {}",
+        again.status,
+        again.text()
+    );
     server.api().get("/library/api/workspaces/goes/").expect(404);
-    wait_for("an empty blob store", || installation.blobs().is_empty().then_some(()));
+    wait_for("an empty blob store", || {
+        installation.blobs().is_empty().then_some(())
+    });
     let jobs = server.api().get("/library/api/jobs/").expect(200).json();
     assert_eq!(jobs["count"], 0);
     let items = server.api().get("/library/api/items/").expect(200).json();

@@ -5,7 +5,11 @@ use mnemosyne_tests::{Installation, Server, wait_for};
 use serde_json::{Value, json};
 
 fn libraries(server: &Server<'_>) -> Vec<Value> {
-    let answer = server.api().get("/library/api/libraries/?limit=100").expect(200).json();
+    let answer = server
+        .api()
+        .get("/library/api/libraries/?limit=100")
+        .expect(200)
+        .json();
     answer["results"].as_array().unwrap().clone()
 }
 
@@ -17,7 +21,9 @@ fn the_demo_library_answers_its_own_questions_and_is_loaded_once() {
     let complete = |server: &Server<'_>| {
         let found = libraries(server);
         expected.iter().all(|(name, documents)| {
-            found.iter().any(|library| library["name"] == name.as_str() && library["item_count"] == *documents)
+            found
+                .iter()
+                .any(|library| library["name"] == name.as_str() && library["item_count"] == *documents)
         })
     };
     wait_for("the demo libraries", || complete(&server).then_some(()));
@@ -30,7 +36,12 @@ fn the_demo_library_answers_its_own_questions_and_is_loaded_once() {
             result["item_title"] == question.title.as_str() && text.contains(&question.answer)
         });
         if !found {
-            let titles: Vec<_> = answer["results"].as_array().unwrap().iter().map(|hit| &hit["item_title"]).collect();
+            let titles: Vec<_> = answer["results"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|hit| &hit["item_title"])
+                .collect();
             unanswered.push(format!("{}: {titles:?}", question.text));
         }
     }
@@ -38,7 +49,11 @@ fn the_demo_library_answers_its_own_questions_and_is_loaded_once() {
     assert!(server.stop().success());
 
     let server = installation.serve_with(&["--demo"]);
-    let jobs = server.api().get("/library/api/jobs/?status=pending").expect(200).json();
+    let jobs = server
+        .api()
+        .get("/library/api/jobs/?status=pending")
+        .expect(200)
+        .json();
     assert_eq!(jobs["count"], 0, "the demo is loaded a second time");
     assert!(complete(&server));
     assert_eq!(libraries(&server).len(), expected.len());

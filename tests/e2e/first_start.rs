@@ -11,15 +11,24 @@ fn a_first_start_makes_everything_and_shows_its_secrets_once() {
     let server = installation.serve();
     let (name, password) = server.administrator();
     assert_eq!(name, "admin");
-    assert!(password.len() >= 12, "the password is too short to be a generated one");
+    assert!(
+        password.len() >= 12,
+        "the password is too short to be a generated one"
+    );
     assert!(server.token().len() >= 43, "256 bits take 43 characters at least");
     let data = server.announced("data:").expect("no `data:` line");
     assert_eq!(std::path::Path::new(&data), installation.data());
     assert!(server.app_address().starts_with("http://127.0.0.1:"));
     assert!(server.mcp_address().ends_with("/mcp/"));
     server.api().get("/library/api/workspaces/").expect(200);
-    assert!(!server.log().contains(&password), "the password stands in the log");
-    assert!(!server.log().contains(&server.token()), "the token stands in the log");
+    assert!(
+        !server.log().contains(&password),
+        "the password stands in the log"
+    );
+    assert!(
+        !server.log().contains(&server.token()),
+        "the token stands in the log"
+    );
 }
 
 #[test]
@@ -49,7 +58,10 @@ fn the_data_folder_is_nobody_elses_business() {
     use std::os::unix::fs::PermissionsExt as _;
     let installation = Installation::new();
     let _server = installation.serve();
-    let mode = std::fs::metadata(installation.data()).unwrap().permissions().mode();
+    let mode = std::fs::metadata(installation.data())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o077, 0, "others can look into the data folder: {mode:o}");
 }
 
@@ -66,9 +78,12 @@ fn probes_answer_without_credentials() {
     // The home page leads to the sign-in page.
     let home = visitor.get("/");
     assert!(matches!(home.status, 302 | 303), "{}", home.status);
-    let sign_in = visitor.get(home.header("location").split("127.0.0.1").last().map_or("/", |path| {
-        path.find('/').map_or("/", |at| &path[at..])
-    }));
+    let sign_in = visitor.get(
+        home.header("location")
+            .split("127.0.0.1")
+            .last()
+            .map_or("/", |path| path.find('/').map_or("/", |at| &path[at..])),
+    );
     assert_eq!(sign_in.status, 200);
     assert!(sign_in.text().contains("password"), "no sign-in form");
 }
@@ -78,7 +93,15 @@ fn the_first_answered_question_needs_nothing_but_the_printed_lines() {
     let installation = Installation::new();
     let server = installation.serve();
     server.make_workspace("first", "nonfiction");
-    server.ingest("first", "otters.txt", b"The giant otter of the Rupununi sleeps in a den under fig roots.");
+    server.ingest(
+        "first",
+        "otters.txt",
+        b"The giant otter of the Rupununi sleeps in a den under fig roots.",
+    );
     let answer = server.search(&json!({ "query": "Where does the otter sleep?", "workspace_id": "first" }));
-    assert!(server.chunk_text(&answer["results"][0]["chunk_uid"]).contains("fig roots"));
+    assert!(
+        server
+            .chunk_text(&answer["results"][0]["chunk_uid"])
+            .contains("fig roots")
+    );
 }

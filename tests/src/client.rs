@@ -48,18 +48,28 @@ impl Client {
             .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs(120)))
             .build();
-        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), authorization: None }
+        Self {
+            agent: config.into(),
+            base: base.trim_end_matches('/').to_owned(),
+            authorization: None,
+        }
     }
 
     /// The same server with HTTP Basic.
     pub fn basic(&self, username: &str, password: &str) -> Self {
         let credentials = STANDARD.encode(format!("{username}:{password}"));
-        Self { authorization: Some(format!("Basic {credentials}")), ..self.clone() }
+        Self {
+            authorization: Some(format!("Basic {credentials}")),
+            ..self.clone()
+        }
     }
 
     /// The same server with a bearer token.
     pub fn bearer(&self, token: &str) -> Self {
-        Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
+        Self {
+            authorization: Some(format!("Bearer {token}")),
+            ..self.clone()
+        }
     }
 
     /// Scheme, host and port.
@@ -75,7 +85,9 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Option<Answer> {
-        let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.base));
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.base));
         if let Some(value) = &self.authorization {
             request = request.header("Authorization", value);
         }
@@ -89,7 +101,12 @@ impl Client {
         let (parts, mut body) = response.ok()?.into_parts();
         let body = body.with_config().limit(256 << 20).read_to_vec().ok()?;
         let request = format!("{method} {path}");
-        Some(Answer { request, status: parts.status.as_u16(), headers: parts.headers, body })
+        Some(Answer {
+            request,
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        })
     }
 
     /// Sends a request.
@@ -98,7 +115,8 @@ impl Client {
     /// When no answer comes.
     pub fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
         let request = format!("{method} {path}");
-        self.try_send(method, path, headers, body).unwrap_or_else(|| panic!("no answer to {request}"))
+        self.try_send(method, path, headers, body)
+            .unwrap_or_else(|| panic!("no answer to {request}"))
     }
 
     /// `GET`.
@@ -113,7 +131,12 @@ impl Client {
 
     /// `POST` with a JSON body.
     pub fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::POST, path, &[("Content-Type", "application/json")], Some(body.to_string().as_bytes()))
+        self.send(
+            Method::POST,
+            path,
+            &[("Content-Type", "application/json")],
+            Some(body.to_string().as_bytes()),
+        )
     }
 
     /// `POST` with nothing in the body.
@@ -124,13 +147,23 @@ impl Client {
     /// `POST` as a browser or curl sends a form with files.
     pub fn post_multipart(&self, path: &str, parts: &[Part<'_>]) -> Answer {
         let (content_type, body) = multipart(parts);
-        self.send(Method::POST, path, &[("Content-Type", &content_type)], Some(&body))
+        self.send(
+            Method::POST,
+            path,
+            &[("Content-Type", &content_type)],
+            Some(&body),
+        )
     }
 
     /// The same, where the server may be killed meanwhile.
     pub fn try_post_multipart(&self, path: &str, parts: &[Part<'_>]) -> Option<Answer> {
         let (content_type, body) = multipart(parts);
-        self.try_send(Method::POST, path, &[("Content-Type", &content_type)], Some(&body))
+        self.try_send(
+            Method::POST,
+            path,
+            &[("Content-Type", &content_type)],
+            Some(&body),
+        )
     }
 }
 
@@ -186,7 +219,10 @@ impl Answer {
 
     /// A header, empty where there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// Demands an error as the contract has it: `{"detail": "…", "code": "…"}`.
@@ -199,7 +235,11 @@ impl Answer {
         let body = answer.json();
         assert_eq!(body["code"], code, "{} answered {body}", answer.request);
         let detail = body["detail"].as_str().unwrap_or_default();
-        assert!(detail.len() > 8, "{} says nothing to a person: {body}", answer.request);
+        assert!(
+            detail.len() > 8,
+            "{} says nothing to a person: {body}",
+            answer.request
+        );
         answer
     }
 
@@ -212,7 +252,11 @@ impl Answer {
         let answer = self.expect(400);
         let body = answer.json();
         let said = body[field][0].as_str().unwrap_or_default();
-        assert!(!said.is_empty(), "{} does not name {field}: {body}", answer.request);
+        assert!(
+            !said.is_empty(),
+            "{} does not name {field}: {body}",
+            answer.request
+        );
         answer
     }
 }

@@ -22,7 +22,14 @@ impl Output {
     /// With everything it printed, when it failed.
     #[track_caller]
     pub fn succeeded(self) -> Self {
-        assert_eq!(self.code, Some(0), "`{}` failed\n{}\n{}", self.command, self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "`{}` failed\n{}\n{}",
+            self.command,
+            self.stdout,
+            self.stderr
+        );
         self
     }
 

@@ -126,7 +126,11 @@ pub fn readable_files() -> Vec<ReadableFile> {
 /// Names of the demo libraries with how many documents each holds, and the questions.
 pub fn demo() -> (Vec<(String, usize)>, Vec<Question>) {
     let manifest: DemoManifest = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/manifest.toml"));
-    let libraries = manifest.library.into_iter().map(|library| (library.name, library.document.len())).collect();
+    let libraries = manifest
+        .library
+        .into_iter()
+        .map(|library| (library.name, library.document.len()))
+        .collect();
     (libraries, manifest.question)
 }
 
@@ -155,15 +159,20 @@ pub fn broken_bytes(file: &str) -> Vec<u8> {
 /// A text of about `words` words that no other number gives, with one word that stands in no other.
 pub fn generated_text(number: usize, words: usize) -> (String, String) {
     const NOUNS: [&str; 16] = [
-        "harbour", "ledger", "orchard", "signal", "turbine", "archive", "meadow", "engine", "letter", "bridge",
-        "lantern", "survey", "kettle", "granite", "festival", "current",
+        "harbour", "ledger", "orchard", "signal", "turbine", "archive", "meadow", "engine", "letter",
+        "bridge", "lantern", "survey", "kettle", "granite", "festival", "current",
     ];
-    const VERBS: [&str; 8] = ["holds", "follows", "measures", "recalls", "outlasts", "repairs", "borrows", "answers"];
+    const VERBS: [&str; 8] = [
+        "holds", "follows", "measures", "recalls", "outlasts", "repairs", "borrows", "answers",
+    ];
     let marker = format!("marker{}q", letters(number));
-    let mut text = format!("# Document {number}\n\nThe word {marker} stands in this document and nowhere else.\n");
+    let mut text =
+        format!("# Document {number}\n\nThe word {marker} stands in this document and nowhere else.\n");
     let mut state = number as u64 * 2_654_435_761 + 1;
     let mut next = |bound: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % bound
     };
     for section in 0..words.div_ceil(180) {
@@ -239,7 +248,12 @@ pub fn attribute_bomb_html() -> Vec<u8> {
 /// A page of elements inside elements, 300,000 deep.
 pub fn nested_html() -> Vec<u8> {
     let depth = 300_000;
-    format!("<!DOCTYPE html><html><body>{}deep{}</body></html>", "<div>".repeat(depth), "</div>".repeat(depth)).into_bytes()
+    format!(
+        "<!DOCTYPE html><html><body>{}deep{}</body></html>",
+        "<div>".repeat(depth),
+        "</div>".repeat(depth)
+    )
+    .into_bytes()
 }
 
 /// Text with every run of white space as one space, typographic quotes as plain ones and ligatures as their letters, so

@@ -18,18 +18,26 @@ use crate::server::Server;
 pub fn executable() -> PathBuf {
     if let Some(path) = std::env::var_os("MNEMOSYNE_EXECUTABLE") {
         let path = PathBuf::from(path);
-        assert!(path.is_file(), "MNEMOSYNE_EXECUTABLE: {} is no file", path.display());
+        assert!(
+            path.is_file(),
+            "MNEMOSYNE_EXECUTABLE: {} is no file",
+            path.display()
+        );
         return std::path::absolute(path).unwrap();
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
     let built = |profile: &str| target.join(profile).join("mnemosyne");
     let newest = ["release", "debug"]
         .map(built)
         .into_iter()
         .filter(|path| path.is_file())
         .max_by_key(|path| fs::metadata(path).and_then(|data| data.modified()).ok());
-    newest.expect("there is no executable; run `cargo build --release` first, or name one in MNEMOSYNE_EXECUTABLE")
+    newest.expect(
+        "there is no executable; run `cargo build --release` first, or name one in MNEMOSYNE_EXECUTABLE",
+    )
 }
 
 /// What a first start shows once.
@@ -57,9 +65,16 @@ impl Default for Installation {
 impl Installation {
     /// Empty folders; ports are chosen by the system.
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("mnemosyne-e2e-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("mnemosyne-e2e-")
+            .tempdir()
+            .unwrap();
         fs::create_dir(folder.path().join("bucket")).unwrap();
-        let mut installation = Self { folder, variables: Vec::new(), first_start: RefCell::new(None) };
+        let mut installation = Self {
+            folder,
+            variables: Vec::new(),
+            first_start: RefCell::new(None),
+        };
         let (data, bucket) = (installation.data(), installation.bucket());
         installation.set("MNEMOSYNE_DATA", &data.to_string_lossy());
         installation.set("MNEMOSYNE_DAEDALUS_FOLDER", &bucket.to_string_lossy());
@@ -105,8 +120,14 @@ impl Installation {
     /// The executable with these arguments, in this installation's environment, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(executable());
-        command.args(arguments).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env("HOME", self.folder.path()).env("PATH", "/usr/bin:/bin");
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+            .env("HOME", self.folder.path())
+            .env("PATH", "/usr/bin:/bin");
         for (name, value) in &self.variables {
             command.env(name, value);
         }
@@ -115,7 +136,10 @@ impl Installation {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let output = self.command(arguments).output().expect("the executable cannot be started");
+        let output = self
+            .command(arguments)
+            .output()
+            .expect("the executable cannot be started");
         Output {
             command: format!("mnemosyne {}", arguments.join(" ")),
             code: output.status.code(),

@@ -3,7 +3,11 @@
 //!
 //! Nothing here links to the program under test. It is started as a user starts it, told things by arguments and
 //! environment variables, and believed only by what it prints, answers and leaves on disk.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first thing that is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
 
 mod client;
 mod command;

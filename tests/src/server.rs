@@ -25,7 +25,11 @@ const READY: &str = "Press Ctrl-C";
 
 impl<'a> Server<'a> {
     pub(crate) fn start(installation: &'a Installation, arguments: &[&str]) -> Self {
-        let log = File::options().create(true).append(true).open(installation.path("log.txt")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(installation.path("log.txt"))
+            .unwrap();
         let mut child = installation
             .command(arguments)
             .stdout(Stdio::piped())
@@ -39,25 +43,39 @@ impl<'a> Server<'a> {
                 written.lock().unwrap().push(line);
             }
         });
-        let mut server = Self { installation, child, lines, app: String::new(), mcp: String::new() };
+        let mut server = Self {
+            installation,
+            child,
+            lines,
+            app: String::new(),
+            mcp: String::new(),
+        };
         wait_for("the announcement of the server", || {
             if let Some(status) = server.child.try_wait().unwrap() {
                 panic!("the server ended at once ({status})\n{}", server.log());
             }
-            server.printed().iter().any(|line| line.starts_with(READY)).then_some(())
+            server
+                .printed()
+                .iter()
+                .any(|line| line.starts_with(READY))
+                .then_some(())
         });
         server.app = server.announced("app:").expect("no `app:` line");
         server.mcp = server.announced("mcp:").expect("no `mcp:` line");
         if let Some(password) = server.announced("password:") {
             *installation.first_start.borrow_mut() = Some(FirstStart {
-                administrator: server.announced("administrator:").expect("no `administrator:` line"),
+                administrator: server
+                    .announced("administrator:")
+                    .expect("no `administrator:` line"),
                 password,
                 token: server.announced("token:").expect("no `token:` line"),
             });
         }
         let probe = server.anonymous();
         wait_for("/live/", || {
-            probe.try_send(http::Method::GET, "/live/", &[], None).filter(|answer| answer.status == 200)
+            probe
+                .try_send(http::Method::GET, "/live/", &[], None)
+                .filter(|answer| answer.status == 200)
         });
         server
     }
@@ -69,7 +87,9 @@ impl<'a> Server<'a> {
 
     /// What stands behind a label at the beginning of a line, where it was printed.
     pub fn announced(&self, label: &str) -> Option<String> {
-        self.printed().iter().find_map(|line| Some(line.strip_prefix(label)?.trim().to_owned()))
+        self.printed()
+            .iter()
+            .find_map(|line| Some(line.strip_prefix(label)?.trim().to_owned()))
     }
 
     /// The address of the web application.
@@ -94,7 +114,11 @@ impl<'a> Server<'a> {
     }
 
     fn first_start(&self) -> FirstStart {
-        self.installation.first_start.borrow().clone().expect("no start of this installation printed a password")
+        self.installation
+            .first_start
+            .borrow()
+            .clone()
+            .expect("no start of this installation printed a password")
     }
 
     /// The REST interface as the administrator.
@@ -120,8 +144,13 @@ impl<'a> Server<'a> {
     /// When that fails.
     #[track_caller]
     pub fn make_workspace(&self, workspace_id: &str, library_type: &str) -> String {
-        let body = json!({ "workspace_id": workspace_id, "name": workspace_id, "library_type": library_type });
-        let answer = self.api().post("/library/api/workspaces/", &body).expect(201).json();
+        let body =
+            json!({ "workspace_id": workspace_id, "name": workspace_id, "library_type": library_type });
+        let answer = self
+            .api()
+            .post("/library/api/workspaces/", &body)
+            .expect(201)
+            .json();
         answer["library_uid"].as_str().unwrap().to_owned()
     }
 
@@ -138,14 +167,22 @@ impl<'a> Server<'a> {
             Part::File("file", filename, content),
         ];
         let answer = self.api().post_multipart("/library/api/ingest/", &parts);
-        assert!(matches!(answer.status, 200 | 202), "{filename}: {} {}", answer.status, answer.text());
+        assert!(
+            matches!(answer.status, 200 | 202),
+            "{filename}: {} {}",
+            answer.status,
+            answer.text()
+        );
         answer.json()
     }
 
     /// A job as it stands.
     #[track_caller]
     pub fn job(&self, job_id: &str) -> Value {
-        self.api().get(&format!("/library/api/jobs/{job_id}/")).expect(200).json()
+        self.api()
+            .get(&format!("/library/api/jobs/{job_id}/"))
+            .expect(200)
+            .json()
     }
 
     /// Waits until a job has ended, however it did.
@@ -153,7 +190,10 @@ impl<'a> Server<'a> {
     pub fn ended(&self, job_id: &str) -> Value {
         let api = self.api();
         wait_for(&format!("the end of job {job_id}"), || {
-            let job = api.get(&format!("/library/api/jobs/{job_id}/")).expect(200).json();
+            let job = api
+                .get(&format!("/library/api/jobs/{job_id}/"))
+                .expect(200)
+                .json();
             let over = !matches!(job["status"].as_str(), Some("pending" | "processing"));
             over.then_some(job)
         })
@@ -174,14 +214,21 @@ impl<'a> Server<'a> {
     /// Searches; the whole answer.
     #[track_caller]
     pub fn search(&self, request: &Value) -> Value {
-        self.api().post("/library/api/search/", request).expect(200).json()
+        self.api()
+            .post("/library/api/search/", request)
+            .expect(200)
+            .json()
     }
 
     /// The whole text of a chunk.
     #[track_caller]
     pub fn chunk_text(&self, chunk_uid: &Value) -> String {
         let uid = chunk_uid.as_str().expect("no chunk");
-        let chunk = self.api().get(&format!("/library/api/chunks/{uid}/")).expect(200).json();
+        let chunk = self
+            .api()
+            .get(&format!("/library/api/chunks/{uid}/"))
+            .expect(200)
+            .json();
         chunk["text"].as_str().expect("a chunk without text").to_owned()
     }
 
@@ -199,7 +246,13 @@ impl<'a> Server<'a> {
     /// Asks the process to stop and waits for its end.
     pub fn stop(mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         wait_for("the end of the server", || self.child.try_wait().unwrap())
     }
 

@@ -108,12 +108,22 @@ pub fn openapi() -> OpenApi {
 
 async fn no_such_address(request: Request) -> Response {
     let audience = Audience::of(request.uri().path(), request.headers());
-    refuse(audience, StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
+    refuse(
+        audience,
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "There is nothing at this address.",
+    )
 }
 
 /// The router adds which methods there are.
 async fn no_such_method(request: Request) -> Response {
     let audience = Audience::of(request.uri().path(), request.headers());
     let detail = format!("The method {} is not allowed here.", request.method());
-    refuse(audience, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &detail)
+    refuse(
+        audience,
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        &detail,
+    )
 }

@@ -6,10 +6,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Multipart;
+use axum::extract::{Multipart, Request};
 use axum::extract::multipart::{Field, MultipartError};
 use bytes::Bytes;
-use http::StatusCode;
+use futures::StreamExt;
+use http::{StatusCode, header};
 use mnemosyne_domain::ports::Enqueued;
 use mnemosyne_domain::{Principal, Queue};
 use mnemosyne_services::Services;
@@ -264,6 +265,26 @@ async fn drain(field: &mut Field<'_>) {
             return;
         }
     }
+}
+
+/// Reads on for a while in the body of a request that is refused for its declared length. A client that waits to be
+/// asked for its body (`Expect: 100-continue`) is not asked.
+pub(crate) async fn drain_refused(request: Request) {
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut pieces = request.into_body().into_data_stream();
+    let mut read = 0;
+    let reading = async {
+        while let Some(Ok(piece)) = pieces.next().await {
+            read += piece.len() as u64;
+            if read > POLITE_BYTES {
+                return;
+            }
+        }
+    };
+    // Whatever happens here, the answer stands.
+    let _ = tokio::time::timeout(POLITE_TIME, reading).await;
 }
 
 pub(crate) async fn text(name: &str, mut field: Field<'_>) -> ApiResult<String> {

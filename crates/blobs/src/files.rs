@@ -44,14 +44,21 @@ impl Draft {
         let digest = hex::encode(self.hasher.finalize());
         let file = layout::file_of(root, &digest).ok_or(io::ErrorKind::InvalidInput)?;
         self.file.as_file().sync_all()?;
-        let folders: Vec<&Path> = file.ancestors().skip(1).take_while(|folder| folder.starts_with(root)).collect();
+        let folders: Vec<&Path> = file
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| folder.starts_with(root))
+            .collect();
         make_folder(folders[0])?;
         // Over one of the same content too: it heals a file that was damaged, and its name may not be synced yet.
         self.file.persist(&file).map_err(|failed| failed.error)?;
         for folder in folders {
             std::fs::File::open(folder)?.sync_all()?;
         }
-        Ok(StoredBlob { digest, size: self.size })
+        Ok(StoredBlob {
+            digest,
+            size: self.size,
+        })
     }
 }
 
@@ -92,17 +99,26 @@ impl FileBlobs {
         let folder = self.root.join(layout::DRAFTS);
         blocking(move || {
             let file = tempfile::NamedTempFile::new_in(folder)?;
-            Ok(Draft { file, hasher: Sha256::new(), size: 0 })
+            Ok(Draft {
+                file,
+                hasher: Sha256::new(),
+                size: 0,
+            })
         })
         .await
     }
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> StoreResult<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> StoreResult<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| unavailable(&error)),
         Err(error) => Err(StoreError::Unavailable(error.to_string())),
@@ -143,8 +159,9 @@ impl BlobStore for FileBlobs {
         let mut pieces = Vec::new();
         let mut waiting = 0;
         while let Some(piece) = content.next().await {
-            let piece = piece
-                .map_err(|error| StoreError::Unavailable(format!("the content could not be read to its end: {error}")))?;
+            let piece = piece.map_err(|error| {
+                StoreError::Unavailable(format!("the content could not be read to its end: {error}"))
+            })?;
             waiting += piece.len();
             if draft.size + waiting as u64 > limit {
                 return Err(StoreError::Conflict("size"));
@@ -166,12 +183,17 @@ impl BlobStore for FileBlobs {
 
     async fn put_bytes(&self, content: Bytes) -> StoreResult<StoredBlob> {
         let limit = content.len() as u64;
-        self.put(Box::pin(futures::stream::once(async move { Ok(content) })), limit).await
+        self.put(Box::pin(futures::stream::once(async move { Ok(content) })), limit)
+            .await
     }
 
     async fn exists(&self, digest: &str) -> StoreResult<bool> {
-        let Ok(file) = self.file(digest) else { return Ok(false) };
-        tokio::fs::try_exists(file).await.map_err(|error| unavailable(&error))
+        let Ok(file) = self.file(digest) else {
+            return Ok(false);
+        };
+        tokio::fs::try_exists(file)
+            .await
+            .map_err(|error| unavailable(&error))
     }
 
     async fn open(&self, digest: &str) -> StoreResult<(u64, ByteStream)> {
@@ -181,7 +203,10 @@ impl BlobStore for FileBlobs {
     }
 
     async fn get(&self, digest: &str) -> StoreResult<Bytes> {
-        tokio::fs::read(self.file(digest)?).await.map(Bytes::from).map_err(missing)
+        tokio::fs::read(self.file(digest)?)
+            .await
+            .map(Bytes::from)
+            .map_err(missing)
     }
 
     async fn local_file(&self, digest: &str) -> StoreResult<PathBuf> {
@@ -191,7 +216,9 @@ impl BlobStore for FileBlobs {
     }
 
     async fn remove(&self, digest: &str) -> StoreResult<()> {
-        let Ok(file) = self.file(digest) else { return Ok(()) };
+        let Ok(file) = self.file(digest) else {
+            return Ok(());
+        };
         match tokio::fs::remove_file(file).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&error)),
             _ => Ok(()),
@@ -206,7 +233,13 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_said_in_words() {
         // The one device that is always full; a draft on it fails as on a full disk.
-        let failed = blocking(|| std::fs::File::options().write(true).open("/dev/full")?.write_all(b"x")).await;
+        let failed = blocking(|| {
+            std::fs::File::options()
+                .write(true)
+                .open("/dev/full")?
+                .write_all(b"x")
+        })
+        .await;
         match failed {
             Err(StoreError::Unavailable(sentence)) => assert!(sentence.contains("is full"), "{sentence}"),
             other => panic!("{other:?}"),

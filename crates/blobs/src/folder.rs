@@ -33,7 +33,9 @@ fn relative(key: &str) -> Option<&Path> {
         return None;
     }
     let path = Path::new(key);
-    path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
+    path.components()
+        .all(|part| matches!(part, Component::Normal(_)))
+        .then_some(path)
 }
 
 /// How a file is opened: a pipe must not make us wait for its writer for ever.
@@ -41,11 +43,18 @@ const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOC
 
 /// Opens a file that really lies below the folder, whatever links lead to it; links that leave the folder are not followed.
 fn open_below(root: &Path, path: &Path) -> Result<File, SourceError> {
-    let folder = rustix::fs::openat(CWD, root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| {
-            let error = io::Error::from(error);
-            SourceError::Unavailable(format!("the folder of MNEMOSYNE_DAEDALUS_FOLDER cannot be read: {error}"))
-        })?;
+    let folder = rustix::fs::openat(
+        CWD,
+        root,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|error| {
+        let error = io::Error::from(error);
+        SourceError::Unavailable(format!(
+            "the folder of MNEMOSYNE_DAEDALUS_FOLDER cannot be read: {error}"
+        ))
+    })?;
     let opened = match open_beneath(&folder, path) {
         // An old kernel, a container that knows no such call, or another system.
         Err(Errno::NOSYS | Errno::PERM) => {
@@ -92,11 +101,20 @@ impl SourceBucket for FolderBucket {
             let file = open_below(&root, &path)?;
             let found = file.metadata().map_err(|error| refused(&error))?;
             // Folders, pipes, sockets and devices are no objects.
-            if found.is_file() { Ok((file, found.len())) } else { Err(SourceError::NotFound) }
+            if found.is_file() {
+                Ok((file, found.len()))
+            } else {
+                Err(SourceError::NotFound)
+            }
         });
-        let (file, size) = opening.await.map_err(|error| SourceError::Unavailable(error.to_string()))??;
+        let (file, size) = opening
+            .await
+            .map_err(|error| SourceError::Unavailable(error.to_string()))??;
         let content = ReaderStream::with_capacity(tokio::fs::File::from_std(file), READ_BLOCK);
-        Ok(SourceObject { size, content: Box::pin(content) })
+        Ok(SourceObject {
+            size,
+            content: Box::pin(content),
+        })
     }
 }
 
@@ -121,17 +139,46 @@ mod tests {
         std::os::unix::fs::symlink("inside.txt", folder.path().join("alias")).unwrap();
         std::os::unix::fs::symlink("..", folder.path().join("up")).unwrap();
         std::fs::create_dir(folder.path().join("folder")).unwrap();
-        rustix::fs::mknodat(CWD, folder.path().join("pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            folder.path().join("pipe"),
+            rustix::fs::FileType::Fifo,
+            Mode::RWXU,
+            0,
+        )
+        .unwrap();
         std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
         let name = folder.path().file_name().unwrap().to_str().unwrap();
         let around = format!("up/{name}/inside.txt");
         let bucket = FolderBucket::new(Some(folder.path().to_owned()));
-        assert_eq!(bucket.open("inside.txt").await.map(|object| object.size).ok(), Some(5));
-        assert_eq!(bucket.open("alias").await.map(|object| object.size).ok(), Some(5), "a link that stays inside");
-        for missing in ["link", "folder", "nothing.txt", "inside.txt/x", "pipe", "socket", "up", around.as_str()] {
-            assert!(matches!(bucket.open(missing).await, Err(SourceError::NotFound)), "{missing}");
+        assert_eq!(
+            bucket.open("inside.txt").await.map(|object| object.size).ok(),
+            Some(5)
+        );
+        assert_eq!(
+            bucket.open("alias").await.map(|object| object.size).ok(),
+            Some(5),
+            "a link that stays inside"
+        );
+        for missing in [
+            "link",
+            "folder",
+            "nothing.txt",
+            "inside.txt/x",
+            "pipe",
+            "socket",
+            "up",
+            around.as_str(),
+        ] {
+            assert!(
+                matches!(bucket.open(missing).await, Err(SourceError::NotFound)),
+                "{missing}"
+            );
         }
-        assert!(matches!(FolderBucket::new(None).open("x").await, Err(SourceError::NotConfigured)));
+        assert!(matches!(
+            FolderBucket::new(None).open("x").await,
+            Err(SourceError::NotConfigured)
+        ));
     }
 
     #[tokio::test]

@@ -7,7 +7,10 @@ pub(crate) const DRAFTS: &str = "tmp";
 
 /// Whether this names a blob: 64 lower-case hexadecimal digits.
 pub(crate) fn is_digest(digest: &str) -> bool {
-    digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    digest.len() == 64
+        && digest
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// The file of a blob: `ab/cd/abcd…`, so that no folder grows beyond what file systems like. `None` for what is no digest.
@@ -22,7 +25,10 @@ mod tests {
     #[test]
     fn only_digests_name_files() {
         let digest = "0123456789abcdef".repeat(4);
-        assert_eq!(file_of(Path::new("/b"), &digest), Some(PathBuf::from(format!("/b/01/23/{digest}"))));
+        assert_eq!(
+            file_of(Path::new("/b"), &digest),
+            Some(PathBuf::from(format!("/b/01/23/{digest}")))
+        );
         for bad in ["", "../../etc/passwd", &digest.to_uppercase(), &digest[1..]] {
             assert_eq!(file_of(Path::new("/b"), bad), None, "{bad:?}");
         }

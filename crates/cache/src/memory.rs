@@ -87,11 +87,31 @@ mod tests {
     async fn the_cache_stays_inside_its_bound() {
         let cache = MemoryCache::new(100_000);
         for number in 0..1_000 {
-            cache.put(&format!("{number}"), Bytes::from(vec![0; 1_000]), Duration::from_secs(60)).await;
+            cache
+                .put(
+                    &format!("{number}"),
+                    Bytes::from(vec![0; 1_000]),
+                    Duration::from_secs(60),
+                )
+                .await;
         }
-        cache.put("larger than all", Bytes::from(vec![0; 200_000]), Duration::from_secs(60)).await;
+        cache
+            .put(
+                "larger than all",
+                Bytes::from(vec![0; 200_000]),
+                Duration::from_secs(60),
+            )
+            .await;
         cache.entries.run_pending_tasks().await;
-        assert!(cache.entries.weighted_size() <= 100_000, "{}", cache.entries.weighted_size());
-        assert!(cache.entries.entry_count() > 50, "{}", cache.entries.entry_count());
+        assert!(
+            cache.entries.weighted_size() <= 100_000,
+            "{}",
+            cache.entries.weighted_size()
+        );
+        assert!(
+            cache.entries.entry_count() > 50,
+            "{}",
+            cache.entries.entry_count()
+        );
     }
 }

@@ -19,7 +19,13 @@ fn main() {
             }
         };
         println!("\n=== {path}");
-        let document = match parse(&bytes, &FileHint { filename: path, content_type: None }) {
+        let document = match parse(
+            &bytes,
+            &FileHint {
+                filename: path,
+                content_type: None,
+            },
+        ) {
             Ok(document) => document,
             Err(failure) => {
                 println!("{failure}");
@@ -28,21 +34,39 @@ fn main() {
         };
         println!(
             "{} | {:?} | {:?} | {:?} | pages {:?} | {:?}",
-            document.format.title(), document.title, document.authors, document.language, document.page_count, document.coverage
+            document.format.title(),
+            document.title,
+            document.authors,
+            document.language,
+            document.page_count,
+            document.coverage
         );
         let Some(kind) = kind else {
             for block in &document.blocks {
-                println!("{:?} p{} {}", block.kind, block.page.unwrap_or(0), &document.text[block.span.clone()]);
+                println!(
+                    "{:?} p{} {}",
+                    block.kind,
+                    block.page.unwrap_or(0),
+                    &document.text[block.span.clone()]
+                );
             }
             continue;
         };
         let chunks = chunk(&document, kind.profile());
         for draft in &chunks {
             let text = &document.text[draft.span.clone()];
-            println!("--- {} p{:?} {} characters\n{text}", draft.heading_path.join(" > "), draft.page, text.chars().count());
+            println!(
+                "--- {} p{:?} {} characters\n{text}",
+                draft.heading_path.join(" > "),
+                draft.page,
+                text.chars().count()
+            );
         }
         for concept in extract_concepts(&document, &chunks, 60) {
-            println!("{:?} {} {:.2} {:?}", concept.kind, concept.name, concept.weight, concept.chunk_positions);
+            println!(
+                "{:?} {} {:.2} {:?}",
+                concept.kind, concept.name, concept.weight, concept.chunk_positions
+            );
         }
     }
 }

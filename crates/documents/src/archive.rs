@@ -27,7 +27,9 @@ impl<'a> Archive<'a> {
         let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|_| {
             Failure::new(
                 FailureCode::Damaged,
-                format!("The {what} is damaged: its ZIP container cannot be read (it may have been cut off)."),
+                format!(
+                    "The {what} is damaged: its ZIP container cannot be read (it may have been cut off)."
+                ),
             )
         })?;
         if zip.len() > MAX_ENTRIES {
@@ -46,7 +48,10 @@ impl<'a> Archive<'a> {
 
     /// Every name, in the order of the directory.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
-        self.zip.file_names().filter_map(Result::ok).map(|name| name.into_owned())
+        self.zip
+            .file_names()
+            .filter_map(Result::ok)
+            .map(|name| name.into_owned())
     }
 
     /// Holds the declared sizes against the limits, for readers that unpack by themselves.
@@ -100,7 +105,9 @@ fn is_bomb(packed: u64, unpacked: u64) -> bool {
 fn too_much(what: &str) -> Failure {
     Failure::new(
         FailureCode::ParserLimit,
-        format!("The {what} unpacks to far more than its size; files made to exhaust a reader look like this."),
+        format!(
+            "The {what} unpacks to far more than its size; files made to exhaust a reader look like this."
+        ),
     )
 }
 

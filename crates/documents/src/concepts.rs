@@ -17,7 +17,11 @@ const MAX_WORDS: usize = 4;
 const MAX_NAME_BYTES: usize = 80;
 
 static STOP_WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("stopwords.txt").lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect()
+    include_str!("stopwords.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::split_whitespace)
+        .collect()
 });
 
 /// At most `limit` concepts of a document, the weightiest first, with the positions of the chunks that mention them.
@@ -122,14 +126,24 @@ impl<'a> Words<'a> {
                 }
             }
         }
-        let stop = vocabulary.iter().map(|word| STOP_WORDS.contains(word.as_str())).collect();
+        let stop = vocabulary
+            .iter()
+            .map(|word| STOP_WORDS.contains(word.as_str()))
+            .collect();
         let mut lower_count = vec![0; vocabulary.len()];
         let mut inner_capitals = vec![0; vocabulary.len()];
         for word in &words {
             lower_count[word.id] += u32::from(!word.capital);
             inner_capitals[word.id] += u32::from(word.capital && !word.begins_sentence && !word.in_heading);
         }
-        Self { text, words, vocabulary, stop, lower_count, inner_capitals }
+        Self {
+            text,
+            words,
+            vocabulary,
+            stop,
+            lower_count,
+            inner_capitals,
+        }
     }
 
     fn slice(&self, word: &Word) -> &'a str {
@@ -138,7 +152,11 @@ impl<'a> Words<'a> {
 
     /// German writes all nouns with a capital, so that one capital names nobody there.
     fn nouns_are_capital(&self) -> bool {
-        let inside: Vec<&Word> = self.words.iter().filter(|word| !word.begins_sentence && !word.in_heading && !word.in_code).collect();
+        let inside: Vec<&Word> = self
+            .words
+            .iter()
+            .filter(|word| !word.begins_sentence && !word.in_heading && !word.in_code)
+            .collect();
         let capital = inside.iter().filter(|word| word.capital).count();
         inside.len() > 50 && capital * 100 > inside.len() * 18
     }
@@ -167,7 +185,11 @@ fn word_end(text: &str, start: usize, limit: usize) -> usize {
     while let Some((offset, c)) = characters.next() {
         let joins = matches!(c, '-' | '\'' | '’' | '.')
             && characters.peek().is_some_and(|(_, next)| next.is_alphanumeric())
-            && (c != '.' || characters.peek().is_some_and(|(_, next)| next.is_ascii_digit() || next.is_uppercase()) && offset <= 3);
+            && (c != '.'
+                || characters
+                    .peek()
+                    .is_some_and(|(_, next)| next.is_ascii_digit() || next.is_uppercase())
+                    && offset <= 3);
         if !(c.is_alphanumeric() || joins) {
             break;
         }
@@ -211,10 +233,17 @@ impl Candidates {
         let ids: Vec<usize> = words.words[range.clone()].iter().map(|word| word.id).collect();
         let first = range.start;
         let evidence = self.found.entry(ids).or_insert_with_key(|ids| {
-            let written: Vec<&str> = words.words[range.clone()].iter().map(|word| words.slice(word)).collect();
+            let written: Vec<&str> = words.words[range.clone()]
+                .iter()
+                .map(|word| words.slice(word))
+                .collect();
             let lowered: Vec<&str> = ids.iter().map(|id| words.vocabulary[*id].as_str()).collect();
             self.lowered.insert(ids.clone(), lowered.join(" "));
-            Evidence { written: written.join(" "), first, ..Evidence::default() }
+            Evidence {
+                written: written.join(" "),
+                first,
+                ..Evidence::default()
+            }
         });
         evidence.count += 1;
         if words.words[range.start].in_heading {
@@ -252,7 +281,11 @@ impl Candidates {
             }
             scored.push((score, ids, evidence));
         }
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2.first.cmp(&b.2.first)).then_with(|| a.1.cmp(&b.1)));
+        scored.sort_by(|a, b| {
+            b.0.total_cmp(&a.0)
+                .then_with(|| a.2.first.cmp(&b.2.first))
+                .then_with(|| a.1.cmp(&b.1))
+        });
         let mut kept: Vec<(f32, Vec<usize>, Evidence)> = Vec::new();
         for (score, ids, evidence) in scored {
             if kept.len() >= limit {
@@ -260,23 +293,42 @@ impl Candidates {
             }
             // What stands (nearly) only inside a longer phrase, or only adds a word to a frequent one, is the same concept.
             let repeated = kept.iter().any(|(_, other, other_evidence)| {
-                let inside = |short: &[usize], long: &[usize]| short.len() < long.len() && long.windows(short.len()).any(|window| window == short);
+                let inside = |short: &[usize], long: &[usize]| {
+                    short.len() < long.len() && long.windows(short.len()).any(|window| window == short)
+                };
                 (inside(&ids, other) && evidence.count <= other_evidence.count + other_evidence.count / 4)
-                    || (inside(other, &ids) && !evidence.is_name && evidence.count * 3 <= other_evidence.count)
+                    || (inside(other, &ids)
+                        && !evidence.is_name
+                        && evidence.count * 3 <= other_evidence.count)
             });
             if !repeated {
                 kept.push((score, ids, evidence));
             }
         }
-        let best = kept.first().map_or(1.0, |(score, ..)| *score).max(f32::MIN_POSITIVE);
+        let best = kept
+            .first()
+            .map_or(1.0, |(score, ..)| *score)
+            .max(f32::MIN_POSITIVE);
         kept.into_iter()
-            .map(|(score, ids, evidence)| (score / best, kind_of(&evidence, &self.lowered[&ids]), ids, evidence.written))
+            .map(|(score, ids, evidence)| {
+                (
+                    score / best,
+                    kind_of(&evidence, &self.lowered[&ids]),
+                    ids,
+                    evidence.written,
+                )
+            })
             .collect()
     }
 }
 
 /// Names: words with a capital inside a sentence, joined by "of", "de", "von" and the like.
-fn collect_names(words: &Words<'_>, run: std::ops::Range<usize>, nouns_are_capital: bool, candidates: &mut Candidates) {
+fn collect_names(
+    words: &Words<'_>,
+    run: std::ops::Range<usize>,
+    nouns_are_capital: bool,
+    candidates: &mut Candidates,
+) {
     let mut index = run.start;
     while index < run.end {
         let word = &words.words[index];
@@ -292,7 +344,12 @@ fn collect_names(words: &Words<'_>, run: std::ops::Range<usize>, nouns_are_capit
             if next.capital && !words.stop[next.id] {
                 end += 1;
                 last = end;
-            } else if is_name_joint(words.slice(next)) && end + 1 < run.end && words.words[end + 1].capital && !words.stop[words.words[end + 1].id] && !nouns_are_capital {
+            } else if is_name_joint(words.slice(next))
+                && end + 1 < run.end
+                && words.words[end + 1].capital
+                && !words.stop[words.words[end + 1].id]
+                && !nouns_are_capital
+            {
                 end += 1;
             } else {
                 break;
@@ -309,13 +366,31 @@ fn collect_names(words: &Words<'_>, run: std::ops::Range<usize>, nouns_are_capit
         let is_lone_name = !nouns_are_capital && seldom_lower && words.inner_capitals[first.id] > 0;
         let is_name = !first.in_heading && (last - index >= 2 || is_lone_name);
         if acronym || is_name {
-            let before = index.checked_sub(1).filter(|before| *before >= run.start).map(|before| words.slice(&words.words[before]));
-            let title_before = index.checked_sub(1).map(|before| words.slice(&words.words[before])).is_some_and(is_title);
-            let after = words.words.get(last).filter(|_| last < run.end).map(|after| words.vocabulary[after.id].as_str());
+            let before = index
+                .checked_sub(1)
+                .filter(|before| *before >= run.start)
+                .map(|before| words.slice(&words.words[before]));
+            let title_before = index
+                .checked_sub(1)
+                .map(|before| words.slice(&words.words[before]))
+                .is_some_and(is_title);
+            let after = words
+                .words
+                .get(last)
+                .filter(|_| last < run.end)
+                .map(|after| words.vocabulary[after.id].as_str());
             let speaks = after.is_some_and(is_speech_verb)
                 || before.is_some_and(|before| is_speech_verb(&before.to_lowercase()))
-                || words.words.get(index.wrapping_sub(1)).is_some_and(|word| is_speech_verb(&words.vocabulary[word.id]));
-            let follows_place_word = before.is_some_and(|before| matches!(before.to_lowercase().as_str(), "in" | "at" | "near" | "from" | "to" | "off" | "à" | "aus" | "nach" | "bei"));
+                || words
+                    .words
+                    .get(index.wrapping_sub(1))
+                    .is_some_and(|word| is_speech_verb(&words.vocabulary[word.id]));
+            let follows_place_word = before.is_some_and(|before| {
+                matches!(
+                    before.to_lowercase().as_str(),
+                    "in" | "at" | "near" | "from" | "to" | "off" | "à" | "aus" | "nach" | "bei"
+                )
+            });
             let evidence = candidates.note(words, index..last);
             evidence.is_name |= is_name && !acronym;
             evidence.is_acronym |= acronym;
@@ -327,11 +402,19 @@ fn collect_names(words: &Words<'_>, run: std::ops::Range<usize>, nouns_are_capit
 }
 
 /// Phrases between function words, of headings and of what recurs.
-fn collect_phrases(words: &Words<'_>, run: std::ops::Range<usize>, nouns_are_capital: bool, candidates: &mut Candidates) {
+fn collect_phrases(
+    words: &Words<'_>,
+    run: std::ops::Range<usize>,
+    nouns_are_capital: bool,
+    candidates: &mut Candidates,
+) {
     let is_content = |index: usize| {
         let word = &words.words[index];
         let text = &words.vocabulary[word.id];
-        !words.stop[word.id] && !word.in_code && text.chars().count() >= 3 && text.chars().any(char::is_alphabetic)
+        !words.stop[word.id]
+            && !word.in_code
+            && text.chars().count() >= 3
+            && text.chars().any(char::is_alphabetic)
     };
     let mut index = run.start;
     while index < run.end {
@@ -351,7 +434,8 @@ fn collect_phrases(words: &Words<'_>, run: std::ops::Range<usize>, nouns_are_cap
             for start in index..end {
                 for size in 1..=3.min(end - start) {
                     let names = words.words[start..start + size].iter().all(|word| word.capital);
-                    let long_enough = size > 1 || words.vocabulary[words.words[start].id].chars().count() >= 5;
+                    let long_enough =
+                        size > 1 || words.vocabulary[words.words[start].id].chars().count() >= 5;
                     // Capitalised words are the business of names, where capitals say something.
                     if long_enough && (!names || (nouns_are_capital && size == 1)) {
                         candidates.note(words, start..start + size);
@@ -367,48 +451,224 @@ fn is_acronym(word: &str) -> bool {
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
     (2..=6).contains(&letters)
         && word.chars().count() <= 8
-        && word.chars().all(|c| c.is_uppercase() || c.is_ascii_digit() || c == '-')
+        && word
+            .chars()
+            .all(|c| c.is_uppercase() || c.is_ascii_digit() || c == '-')
         && !word.chars().all(|c| "IVXLC".contains(c))
 }
 
 fn is_name_joint(word: &str) -> bool {
-    matches!(word, "of" | "the" | "de" | "du" | "des" | "la" | "le" | "von" | "van" | "der" | "den" | "di" | "da" | "and" | "del")
-        && word != "and"
+    matches!(
+        word,
+        "of" | "the"
+            | "de"
+            | "du"
+            | "des"
+            | "la"
+            | "le"
+            | "von"
+            | "van"
+            | "der"
+            | "den"
+            | "di"
+            | "da"
+            | "and"
+            | "del"
+    ) && word != "and"
 }
 
 fn is_title(word: &str) -> bool {
     matches!(
         word.trim_end_matches('.'),
-        "Mr" | "Mrs" | "Ms" | "Miss" | "Dr" | "Prof" | "Professor" | "Sir" | "Lady" | "Lord" | "Captain" | "Capt" | "King" | "Queen"
-            | "Saint" | "Herr" | "Frau" | "Monsieur" | "Madame" | "Mme" | "President" | "Father" | "Sister" | "Brother" | "Aunt"
-            | "Uncle" | "Colonel" | "General" | "Judge" | "Doctor" | "Doktor"
+        "Mr" | "Mrs"
+            | "Ms"
+            | "Miss"
+            | "Dr"
+            | "Prof"
+            | "Professor"
+            | "Sir"
+            | "Lady"
+            | "Lord"
+            | "Captain"
+            | "Capt"
+            | "King"
+            | "Queen"
+            | "Saint"
+            | "Herr"
+            | "Frau"
+            | "Monsieur"
+            | "Madame"
+            | "Mme"
+            | "President"
+            | "Father"
+            | "Sister"
+            | "Brother"
+            | "Aunt"
+            | "Uncle"
+            | "Colonel"
+            | "General"
+            | "Judge"
+            | "Doctor"
+            | "Doktor"
     )
 }
 
 fn is_speech_verb(word: &str) -> bool {
     matches!(
         word,
-        "said" | "says" | "asked" | "replied" | "answered" | "whispered" | "shouted" | "cried" | "told" | "thought" | "laughed"
-            | "nodded" | "smiled" | "sagte" | "fragte" | "antwortete" | "rief" | "dit" | "demanda" | "répondit"
+        "said"
+            | "says"
+            | "asked"
+            | "replied"
+            | "answered"
+            | "whispered"
+            | "shouted"
+            | "cried"
+            | "told"
+            | "thought"
+            | "laughed"
+            | "nodded"
+            | "smiled"
+            | "sagte"
+            | "fragte"
+            | "antwortete"
+            | "rief"
+            | "dit"
+            | "demanda"
+            | "répondit"
     )
 }
 
 const PLACE_WORDS: &[&str] = &[
-    "street", "road", "avenue", "river", "lake", "island", "islands", "bay", "sea", "ocean", "mount", "mountain", "mountains", "hill",
-    "hills", "reef", "point", "city", "town", "village", "county", "park", "square", "harbour", "harbor", "bridge", "valley",
-    "abbey", "castle", "station", "coast", "cape", "canal", "forest", "glacier", "hut", "inn", "lock", "basin", "church", "museum",
-    "university", "straße", "strasse", "platz", "berg", "see", "fluss", "tal", "stadt", "burg", "rue", "lac", "fleuve", "mont", "île",
+    "street",
+    "road",
+    "avenue",
+    "river",
+    "lake",
+    "island",
+    "islands",
+    "bay",
+    "sea",
+    "ocean",
+    "mount",
+    "mountain",
+    "mountains",
+    "hill",
+    "hills",
+    "reef",
+    "point",
+    "city",
+    "town",
+    "village",
+    "county",
+    "park",
+    "square",
+    "harbour",
+    "harbor",
+    "bridge",
+    "valley",
+    "abbey",
+    "castle",
+    "station",
+    "coast",
+    "cape",
+    "canal",
+    "forest",
+    "glacier",
+    "hut",
+    "inn",
+    "lock",
+    "basin",
+    "church",
+    "museum",
+    "university",
+    "straße",
+    "strasse",
+    "platz",
+    "berg",
+    "see",
+    "fluss",
+    "tal",
+    "stadt",
+    "burg",
+    "rue",
+    "lac",
+    "fleuve",
+    "mont",
+    "île",
 ];
 const TECHNIQUE_WORDS: &[&str] = &[
-    "method", "methods", "algorithm", "algorithms", "technique", "techniques", "procedure", "protocol", "analysis", "model",
-    "models", "approach", "regression", "test", "transform", "process", "scheme", "heuristic", "search", "estimation", "sampling",
-    "encoding", "verfahren", "methode", "algorithmus", "analyse", "méthode", "algorithme", "technik", "procédé",
+    "method",
+    "methods",
+    "algorithm",
+    "algorithms",
+    "technique",
+    "techniques",
+    "procedure",
+    "protocol",
+    "analysis",
+    "model",
+    "models",
+    "approach",
+    "regression",
+    "test",
+    "transform",
+    "process",
+    "scheme",
+    "heuristic",
+    "search",
+    "estimation",
+    "sampling",
+    "encoding",
+    "verfahren",
+    "methode",
+    "algorithmus",
+    "analyse",
+    "méthode",
+    "algorithme",
+    "technik",
+    "procédé",
 ];
 const THEME_WORDS: &[&str] = &[
-    "love", "death", "war", "peace", "grief", "freedom", "justice", "memory", "exile", "revenge", "loneliness", "solitude",
-    "identity", "faith", "guilt", "hope", "betrayal", "power", "ambition", "friendship", "family", "childhood", "loss", "fate",
-    "liebe", "tod", "krieg", "freiheit", "heimat", "schuld", "hoffnung", "erinnerung", "amour", "mort", "guerre", "liberté",
-    "mémoire", "espoir", "solitude",
+    "love",
+    "death",
+    "war",
+    "peace",
+    "grief",
+    "freedom",
+    "justice",
+    "memory",
+    "exile",
+    "revenge",
+    "loneliness",
+    "solitude",
+    "identity",
+    "faith",
+    "guilt",
+    "hope",
+    "betrayal",
+    "power",
+    "ambition",
+    "friendship",
+    "family",
+    "childhood",
+    "loss",
+    "fate",
+    "liebe",
+    "tod",
+    "krieg",
+    "freiheit",
+    "heimat",
+    "schuld",
+    "hoffnung",
+    "erinnerung",
+    "amour",
+    "mort",
+    "guerre",
+    "liberté",
+    "mémoire",
+    "espoir",
+    "solitude",
 ];
 
 fn kind_of(evidence: &Evidence, lowered: &str) -> ConceptKind {
@@ -421,7 +681,11 @@ fn kind_of(evidence: &Evidence, lowered: &str) -> ConceptKind {
     if TECHNIQUE_WORDS.contains(&last) && several {
         return ConceptKind::Technique;
     }
-    if evidence.is_name && several && (PLACE_WORDS.contains(&last) || matches!(first, "mount" | "lake" | "cape" | "river" | "mont" | "lac")) {
+    if evidence.is_name
+        && several
+        && (PLACE_WORDS.contains(&last)
+            || matches!(first, "mount" | "lake" | "cape" | "river" | "mont" | "lac"))
+    {
         return ConceptKind::Place;
     }
     if THEME_WORDS.contains(&lowered) {
@@ -432,14 +696,24 @@ fn kind_of(evidence: &Evidence, lowered: &str) -> ConceptKind {
     }
     // Two or three words with capitals that nothing places are most often somebody.
     let name_words = lowered.split(' ').count();
-    if evidence.is_name && (2..=3).contains(&name_words) && evidence.headings == 0 && !lowered.chars().any(|c| c.is_ascii_digit()) && !lowered.contains(" of ") {
+    if evidence.is_name
+        && (2..=3).contains(&name_words)
+        && evidence.headings == 0
+        && !lowered.chars().any(|c| c.is_ascii_digit())
+        && !lowered.contains(" of ")
+    {
         return ConceptKind::Person;
     }
     ConceptKind::Topic
 }
 
 /// Finds every mention of the ranked phrases, and the chunks that hold them.
-fn link(words: &Words<'_>, chunks: &[ChunkDraft], ranked: Vec<(f32, ConceptKind, Vec<usize>, String)>, limit: usize) -> Vec<ConceptMention> {
+fn link(
+    words: &Words<'_>,
+    chunks: &[ChunkDraft],
+    ranked: Vec<(f32, ConceptKind, Vec<usize>, String)>,
+    limit: usize,
+) -> Vec<ConceptMention> {
     let mut by_first: HashMap<usize, Vec<usize>> = HashMap::new();
     for (index, (_, _, ids, _)) in ranked.iter().enumerate() {
         by_first.entry(ids[0]).or_default().push(index);
@@ -458,7 +732,8 @@ fn link(words: &Words<'_>, chunks: &[ChunkDraft], ranked: Vec<(f32, ConceptKind,
             let Some(found) = words.words.get(place..place + ids.len()) else {
                 continue;
             };
-            let same = found.iter().zip(ids).all(|(word, id)| word.id == *id) && found[1..].iter().all(|word| !word.divided);
+            let same = found.iter().zip(ids).all(|(word, id)| word.id == *id)
+                && found[1..].iter().all(|word| !word.divided);
             let Some(last) = found.last().filter(|_| same) else {
                 continue;
             };
@@ -472,7 +747,9 @@ fn link(words: &Words<'_>, chunks: &[ChunkDraft], ranked: Vec<(f32, ConceptKind,
     ranked
         .into_iter()
         .zip(positions)
-        .filter(|((_, _, _, name), found)| !found.is_empty() && seen.insert(ConceptMention::normal_name(name)))
+        .filter(|((_, _, _, name), found)| {
+            !found.is_empty() && seen.insert(ConceptMention::normal_name(name))
+        })
         .take(limit)
         .map(|((weight, kind, _, name), found)| ConceptMention {
             name,
@@ -492,7 +769,10 @@ mod tests {
     use crate::document::FileHint;
 
     fn concepts(source: &str, limit: usize) -> Vec<ConceptMention> {
-        let hint = FileHint { filename: "a.md".to_owned(), content_type: None };
+        let hint = FileHint {
+            filename: "a.md".to_owned(),
+            content_type: None,
+        };
         let document = crate::parse(source.as_bytes(), &hint).expect("parses");
         let chunks = crate::chunk(&document, LibraryType::Nonfiction.profile());
         extract_concepts(&document, &chunks, limit)
@@ -505,7 +785,12 @@ mod tests {
     #[test]
     fn names_places_and_phrases_are_found() {
         let found = concepts(STORY, 60);
-        let kind = |name: &str| found.iter().find(|concept| concept.name == name).map(|concept| concept.kind);
+        let kind = |name: &str| {
+            found
+                .iter()
+                .find(|concept| concept.name == name)
+                .map(|concept| concept.kind)
+        };
         assert_eq!(kind("Odile Brandt"), Some(ConceptKind::Person), "{found:#?}");
         assert_eq!(kind("Matthis"), Some(ConceptKind::Person));
         assert_eq!(kind("Sorrel Reef"), Some(ConceptKind::Place));
@@ -513,7 +798,11 @@ mod tests {
         assert_eq!(kind("Halvorsen"), Some(ConceptKind::Person));
         assert_eq!(kind("supply boat"), Some(ConceptKind::Topic));
         assert_eq!(kind("NASA"), Some(ConceptKind::Topic));
-        assert!(found.iter().all(|concept| concept.name != "The" && concept.name != "Then" && concept.name != "Nobody"));
+        assert!(
+            found
+                .iter()
+                .all(|concept| concept.name != "The" && concept.name != "Then" && concept.name != "Nobody")
+        );
     }
 
     #[test]
@@ -521,7 +810,10 @@ mod tests {
         let few = concepts(STORY, 3);
         assert_eq!(few.len(), 3);
         assert!(few.windows(2).all(|pair| pair[0].weight >= pair[1].weight));
-        assert!(few.iter().all(|concept| !concept.chunk_positions.is_empty() && (0.0..=1.0).contains(&concept.weight)));
+        assert!(
+            few.iter()
+                .all(|concept| !concept.chunk_positions.is_empty() && (0.0..=1.0).contains(&concept.weight))
+        );
         assert_eq!(few, concepts(STORY, 3));
         assert!(concepts(STORY, 0).is_empty());
     }
@@ -529,9 +821,20 @@ mod tests {
     #[test]
     fn mentions_are_whole_words_in_any_case() {
         let padding = "Filler words go on and on without any meaning at all here. ".repeat(40);
-        let found = concepts(&format!("# Tide mill\n\nA tide mill grinds. The tide mill stands.\n\n{padding}\n\nAnother TIDE MILL; tide milling is other.\n"), 20);
-        let mill = found.iter().find(|concept| concept.name.eq_ignore_ascii_case("tide mill")).expect("found");
-        assert!(mill.chunk_positions.len() >= 2 && mill.chunk_positions[0] == 0, "{mill:?}");
+        let found = concepts(
+            &format!(
+                "# Tide mill\n\nA tide mill grinds. The tide mill stands.\n\n{padding}\n\nAnother TIDE MILL; tide milling is other.\n"
+            ),
+            20,
+        );
+        let mill = found
+            .iter()
+            .find(|concept| concept.name.eq_ignore_ascii_case("tide mill"))
+            .expect("found");
+        assert!(
+            mill.chunk_positions.len() >= 2 && mill.chunk_positions[0] == 0,
+            "{mill:?}"
+        );
     }
 
     #[test]
@@ -540,7 +843,17 @@ mod tests {
             Königin. Im Winter ruht das Volk im Stock, und die Bienen wärmen die Königin. Im Sommer holt der Imker den Honig aus den \
             Waben. Der Honig ruht im Keller, bis die Gläser kommen. Dann verkauft Hans Meier den Honig auf dem Markt in der Stadt.";
         let found = concepts(text, 10);
-        assert!(found.iter().any(|concept| concept.name == "Hans Meier"), "{found:#?}");
-        assert!(found.iter().filter(|concept| concept.kind == ConceptKind::Person).count() <= 2, "{found:#?}");
+        assert!(
+            found.iter().any(|concept| concept.name == "Hans Meier"),
+            "{found:#?}"
+        );
+        assert!(
+            found
+                .iter()
+                .filter(|concept| concept.kind == ConceptKind::Person)
+                .count()
+                <= 2,
+            "{found:#?}"
+        );
     }
 }

@@ -13,7 +13,10 @@ use crate::document::{FileHint, Format};
 /// what the file seems to be, `Damaged` for containers that cannot be opened.
 pub fn detect(bytes: &[u8], hint: &FileHint) -> Result<Format, Failure> {
     if bytes.is_empty() {
-        return Err(Failure::new(FailureCode::EmptyFile, "The file is empty: it has no bytes."));
+        return Err(Failure::new(
+            FailureCode::EmptyFile,
+            "The file is empty: it has no bytes.",
+        ));
     }
     if has_pdf_signature(bytes) {
         return Ok(Format::Pdf);
@@ -164,7 +167,13 @@ pub(crate) fn utf16_without_mark(bytes: &[u8]) -> Option<&'static encoding_rs::E
     if head.len() < 8 {
         return None;
     }
-    let zeros = |odd: usize| head.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
+    let zeros = |odd: usize| {
+        head.iter()
+            .skip(odd)
+            .step_by(2)
+            .filter(|byte| **byte == 0)
+            .count()
+    };
     let half = head.len() / 2;
     match (zeros(0), zeros(1)) {
         (even, odd) if odd * 10 > half * 8 && even * 20 < half => Some(encoding_rs::UTF_16LE),
@@ -176,7 +185,10 @@ pub(crate) fn utf16_without_mark(bytes: &[u8]) -> Option<&'static encoding_rs::E
 fn detect_text(bytes: &[u8], hint: &FileHint) -> Format {
     let head = crate::parse::decode_text(&bytes[..bytes.len().min(4096)]);
     let trimmed = head.trim_start_matches('\u{feff}').trim_start();
-    let lower = trimmed.get(..trimmed.floor_char_boundary(1024)).unwrap_or_default().to_lowercase();
+    let lower = trimmed
+        .get(..trimmed.floor_char_boundary(1024))
+        .unwrap_or_default()
+        .to_lowercase();
     let is_html_start = lower.starts_with("<!doctype html")
         || lower.starts_with("<html")
         || (lower.starts_with("<?xml") && lower.contains("<html"))
@@ -184,7 +196,10 @@ fn detect_text(bytes: &[u8], hint: &FileHint) -> Format {
     if is_html_start {
         return Format::Html;
     }
-    let extension = hint.filename.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
+    let extension = hint
+        .filename
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_lowercase());
     if let Some(extension) = &extension {
         for format in [Format::Text, Format::Markdown, Format::Html] {
             if format.extensions().contains(&extension.as_str()) {
@@ -202,17 +217,18 @@ fn detect_text(bytes: &[u8], hint: &FileHint) -> Format {
     if lower.starts_with("<head") || lower.starts_with("<body") || lower.contains("</p>") {
         return Format::Html;
     }
-    if looks_like_markdown(trimmed) { Format::Markdown } else { Format::Text }
+    if looks_like_markdown(trimmed) {
+        Format::Markdown
+    } else {
+        Format::Text
+    }
 }
 
 fn looks_like_markdown(text: &str) -> bool {
-    let marks = text
-        .lines()
-        .filter(|line| {
-            line.starts_with("# ") || line.starts_with("## ") || line.starts_with("```") || line.contains("](http")
-        })
-        .count();
-    marks >= 2
+    let count = |is_mark: fn(&str) -> bool| text.lines().filter(|line| is_mark(line)).count();
+    // A single "#" also begins the comments of many other kinds of text.
+    let sure = count(|line| line.starts_with("## ") || line.starts_with("```") || line.contains("](http"));
+    sure >= 1 && sure + count(|line| line.starts_with("# ")) >= 2
 }
 
 fn unsupported(what: &str) -> Failure {
@@ -223,14 +239,24 @@ fn unsupported(what: &str) -> Failure {
 }
 
 fn describe_damaged_or_unknown(hint: &FileHint) -> Failure {
-    let extension = hint.filename.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
+    let extension = hint
+        .filename
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_lowercase());
     let binary = [Format::Pdf, Format::Docx, Format::Epub]
         .into_iter()
-        .find(|format| extension.as_deref().is_some_and(|extension| format.extensions().contains(&extension)));
+        .find(|format| {
+            extension
+                .as_deref()
+                .is_some_and(|extension| format.extensions().contains(&extension))
+        });
     match binary {
         Some(format) => Failure::new(
             FailureCode::Damaged,
-            format!("The file is named like {} but its content is not: it is damaged or something else.", format.title()),
+            format!(
+                "The file is named like {} but its content is not: it is damaged or something else.",
+                format.title()
+            ),
         ),
         None => unsupported("binary data of a kind that is not known"),
     }
@@ -245,7 +271,10 @@ mod tests {
     use super::*;
 
     fn hint(name: &str) -> FileHint {
-        FileHint { filename: name.to_owned(), content_type: None }
+        FileHint {
+            filename: name.to_owned(),
+            content_type: None,
+        }
     }
 
     fn code(bytes: &[u8], name: &str) -> FailureCode {
@@ -257,8 +286,14 @@ mod tests {
         assert_eq!(detect(b"%PDF-1.7\n", &hint("a.txt")), Ok(Format::Pdf));
         assert_eq!(detect(b"<!DOCTYPE html><p>x", &hint("a.md")), Ok(Format::Html));
         assert_eq!(detect(b"# T\n\ntext", &hint("a.md")), Ok(Format::Markdown));
-        assert_eq!(detect(b"# T\n\n## U\n\ntext", &hint("noname")), Ok(Format::Markdown));
-        assert_eq!(detect(b"BMW is a car, MZ a motorcycle.", &hint("a")), Ok(Format::Text));
+        assert_eq!(
+            detect(b"# T\n\n## U\n\ntext", &hint("noname")),
+            Ok(Format::Markdown)
+        );
+        assert_eq!(
+            detect(b"BMW is a car, MZ a motorcycle.", &hint("a")),
+            Ok(Format::Text)
+        );
     }
 
     #[test]
@@ -267,8 +302,14 @@ mod tests {
         let png = detect(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", &hint("scan.pdf")).expect_err("an image");
         assert_eq!(png.code, FailureCode::UnsupportedFormat);
         assert!(png.message.contains("PNG image"), "{}", png.message);
-        assert_eq!(code(b"\0\x01\x02\x03\x04\x05\x06\x07", "a.docx"), FailureCode::Damaged);
-        assert_eq!(code(b"\0\x01\x02\x03\x04\x05\x06\x07", "a.xyz"), FailureCode::UnsupportedFormat);
+        assert_eq!(
+            code(b"\0\x01\x02\x03\x04\x05\x06\x07", "a.docx"),
+            FailureCode::Damaged
+        );
+        assert_eq!(
+            code(b"\0\x01\x02\x03\x04\x05\x06\x07", "a.xyz"),
+            FailureCode::UnsupportedFormat
+        );
         assert_eq!(code(b"PK\x03\x04truncated", "a.docx"), FailureCode::Damaged);
         let mut ole = OLE_SIGNATURE.to_vec();
         ole.extend("EncryptedPackage".encode_utf16().flat_map(u16::to_le_bytes));
@@ -277,7 +318,10 @@ mod tests {
 
     #[test]
     fn wide_text_is_text() {
-        let wide: Vec<u8> = "Hello, wide world".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let wide: Vec<u8> = "Hello, wide world"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
         assert_eq!(detect(&wide, &hint("a.txt")), Ok(Format::Text));
     }
 }

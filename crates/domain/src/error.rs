@@ -205,8 +205,13 @@ mod tests {
     fn every_code_is_documented_with_its_advice() {
         let table = include_str!("../../../docs/errors.md");
         for code in FailureCode::ALL {
-            let row = table.lines().find(|line| line.starts_with(&format!("| `{code}`")));
-            assert!(row.is_some_and(|row| row.contains(code.advice())), "docs/errors.md lacks {code}");
+            let row = table
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{code}`")));
+            assert!(
+                row.is_some_and(|row| row.contains(code.advice())),
+                "docs/errors.md lacks {code}"
+            );
         }
     }
 }

@@ -237,7 +237,9 @@ pub(crate) struct HealthcheckArgs {
 pub(crate) fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let is = |argument: Option<&OsString>, word: &str| argument.is_some_and(|argument| argument == word);
-    if (is(arguments.get(1), "python") || is(arguments.get(1), "python3")) && is(arguments.get(2), "manage.py") {
+    if (is(arguments.get(1), "python") || is(arguments.get(1), "python3"))
+        && is(arguments.get(2), "manage.py")
+    {
         arguments.drain(1..3);
     }
     if let Some(command) = arguments.get_mut(1)
@@ -282,7 +284,10 @@ mod tests {
 
     #[test]
     fn the_words_of_the_deployment_document_are_understood() {
-        assert!(matches!(parse("mnemosyne migrate").command, Some(Command::Migrate)));
+        assert!(matches!(
+            parse("mnemosyne migrate").command,
+            Some(Command::Migrate)
+        ));
         assert!(matches!(parse("mnemosyne setup").command, Some(Command::Setup)));
         let Some(Command::EnsureServiceUser(args)) =
             parse("mnemosyne python manage.py ensure_service_user --username u --password a_-=b").command

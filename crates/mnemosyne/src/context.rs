@@ -18,9 +18,7 @@ use mnemosyne_http::{Outbound, OutboundSettings};
 use mnemosyne_inference::{Dialect, OpenAiSettings, Registry, RegistrySettings};
 use mnemosyne_queue::in_process::InProcessQueue;
 use mnemosyne_sandbox::{Sandbox, SandboxSettings};
-use mnemosyne_services::{
-    Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services,
-};
+use mnemosyne_services::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
 use mnemosyne_sql::sqlite::SqliteDatabase;
 
 /// What a command or a role works with.
@@ -47,7 +45,9 @@ pub(crate) async fn open(config: Config) -> anyhow::Result<Context> {
         None => SecretKey::new(&stored_secret_key(&data.join("secret_key"))?),
     };
     let knowledge = Arc::new(
-        EmbeddedStore::open(data).await.with_context(|| format!("the knowledge store in {} cannot be opened", data.display()))?,
+        EmbeddedStore::open(data)
+            .await
+            .with_context(|| format!("the knowledge store in {} cannot be opened", data.display()))?,
     );
     let relational = SqliteDatabase::open(&data.join("mnemosyne.db"))
         .await
@@ -67,7 +67,11 @@ pub(crate) async fn open(config: Config) -> anyhow::Result<Context> {
         clock: Arc::new(SystemClock),
     };
     let services = Arc::new(Services::new(backends, secret_key, settings(&config)));
-    Ok(Context { services, knowledge, config })
+    Ok(Context {
+        services,
+        knowledge,
+        config,
+    })
 }
 
 /// The reader of files.
@@ -95,7 +99,10 @@ fn registry(config: &Config) -> anyhow::Result<Registry> {
         timeout: config.embedding_limits.timeout,
         ..OpenAiSettings::new(&embedding.base_url, &embedding.model, embedding.dimension)
     });
-    let settings = RegistrySettings { environment, models_folder: models_folder(config) };
+    let settings = RegistrySettings {
+        environment,
+        models_folder: models_folder(config),
+    };
     Registry::new(settings, &outbound(config)?).context("the embedding server cannot be used")
 }
 
@@ -178,7 +185,12 @@ fn stored_secret_key(file: &Path) -> anyhow::Result<String> {
 }
 
 fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()
 }

@@ -1,5 +1,7 @@
 //! The one executable. Reads the command line and the settings, builds the context, starts roles or runs one command.
 
+#![allow(clippy::print_stdout, reason = "a command prints")]
+
 mod cli;
 mod commands;
 mod context;
@@ -35,7 +37,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         eprintln!("error: the TLS provider is installed twice");
         return ExitCode::FAILURE;
     }

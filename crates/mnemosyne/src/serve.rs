@@ -70,10 +70,14 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
     let mut roles = tokio::task::JoinSet::new();
     let (app_stop, mcp_stop) = (stop.clone(), stop.clone());
     roles.spawn(async move {
-        axum::serve(app_listener, app).with_graceful_shutdown(app_stop.cancelled_owned()).await
+        axum::serve(app_listener, app)
+            .with_graceful_shutdown(app_stop.cancelled_owned())
+            .await
     });
     roles.spawn(async move {
-        axum::serve(mcp_listener, mcp).with_graceful_shutdown(mcp_stop.cancelled_owned()).await
+        axum::serve(mcp_listener, mcp)
+            .with_graceful_shutdown(mcp_stop.cancelled_owned())
+            .await
     });
     roles.spawn(async move {
         worker.await;
@@ -93,7 +97,11 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
         tracing::warn!("some requests did not end in time and were cut off");
     }
     println!("Stopped.");
-    Ok(if reason == FAILED { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if reason == FAILED {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// Keeps the indexes in memory up to date, so that a search does not pay for what came in since the last one.
@@ -114,7 +122,8 @@ async fn keep_warm(knowledge: &EmbeddedStore, stop: &CancellationToken) {
 const FAILED: &str = "a role ended by itself";
 
 async fn until_told(roles: &mut tokio::task::JoinSet<std::io::Result<()>>) -> &'static str {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return FAILED;
     };
@@ -148,7 +157,11 @@ async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListen
 
 /// An address as a person on this machine types it.
 fn reachable(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
+    if address.ip().is_unspecified() {
+        format!("127.0.0.1:{}", address.port())
+    } else {
+        address.to_string()
+    }
 }
 
 fn app_settings(config: &Config, app: SocketAddr, mcp: SocketAddr) -> mnemosyne_app::AppSettings {
@@ -178,8 +191,13 @@ async fn announce(context: &Context, app: SocketAddr, mcp: SocketAddr) -> anyhow
     }
     if let Some(first) = services.first_administrator(&Principal::Local).await? {
         let owner = services.user_by_name(&Principal::Local, &first.username).await?;
-        let request = TokenRequest { name: "first start".to_owned(), ..TokenRequest::default() };
-        let token = services.create_token(&Principal::Local, Some(owner.id), request).await;
+        let request = TokenRequest {
+            name: "first start".to_owned(),
+            ..TokenRequest::default()
+        };
+        let token = services
+            .create_token(&Principal::Local, Some(owner.id), request)
+            .await;
         println!();
         println!("This is shown once; keep it:");
         println!("administrator:  {}", first.username);

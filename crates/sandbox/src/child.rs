@@ -52,14 +52,17 @@ fn serve(parse: Parse) -> std::io::Result<()> {
     };
     apply(&limits)?;
     let (requests, work) = mpsc::channel::<Request>();
-    let worker = std::thread::Builder::new().name("parse".to_owned()).stack_size(STACK_BYTES).spawn(move || {
-        while let Ok(request) = work.recv() {
-            let reply = answer(parse, &request, &limits);
-            if write_frame(&mut replies, &reply).is_err() {
-                return;
+    let worker = std::thread::Builder::new()
+        .name("parse".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            while let Ok(request) = work.recv() {
+                let reply = answer(parse, &request, &limits);
+                if write_frame(&mut replies, &reply).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     // This thread only waits for the next request, or for the parent to go: then nobody wants the current one either.
     while let Some(request) = read_frame::<Request>(&mut input)? {
         if requests.send(request).is_err() || worker.is_finished() {
@@ -70,7 +73,10 @@ fn serve(parse: Parse) -> std::io::Result<()> {
 }
 
 fn apply(limits: &Limits) -> std::io::Result<()> {
-    let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
+    let both = |value: u64| Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
     setrlimit(Resource::Core, both(0))?;
     setrlimit(Resource::Fsize, both(0))?;
     setrlimit(Resource::Nofile, both(16))?;
@@ -82,7 +88,10 @@ fn apply(limits: &Limits) -> std::io::Result<()> {
 fn renew_cpu_time(seconds: u64) -> std::io::Result<()> {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime).tv_sec;
     let maximum = getrlimit(Resource::Cpu).maximum;
-    let wanted = u64::try_from(used).unwrap_or(0).saturating_add(seconds).saturating_add(1);
+    let wanted = u64::try_from(used)
+        .unwrap_or(0)
+        .saturating_add(seconds)
+        .saturating_add(1);
     let current = Some(maximum.map_or(wanted, |maximum| wanted.min(maximum)));
     setrlimit(Resource::Cpu, Rlimit { current, maximum })?;
     Ok(())
@@ -91,12 +100,20 @@ fn renew_cpu_time(seconds: u64) -> std::io::Result<()> {
 fn answer(parse: Parse, request: &Request, limits: &Limits) -> Vec<u8> {
     let mut panicked = false;
     let result = renew_cpu_time(limits.cpu_seconds)
-        .map_err(|error| Failure::new(FailureCode::Internal, format!("A limit could not be set: {error}.")))
+        .map_err(|error| {
+            Failure::new(
+                FailureCode::Internal,
+                format!("A limit could not be set: {error}."),
+            )
+        })
         .and_then(|()| read_file(request, limits))
         .and_then(|bytes| {
             catch_unwind(AssertUnwindSafe(|| parse(&bytes, &request.hint))).unwrap_or_else(|_| {
                 panicked = true;
-                Err(Failure::new(FailureCode::ParserCrashed, "The reader of this kind of file broke down on it."))
+                Err(Failure::new(
+                    FailureCode::ParserCrashed,
+                    "The reader of this kind of file broke down on it.",
+                ))
             })
         });
     let worn_out = panicked || resident_bytes() > WORN_OUT_BYTES;
@@ -113,7 +130,10 @@ fn encode(reply: Reply, limits: &Limits) -> Vec<u8> {
                 limits.max_output_bytes / (1024 * 1024)
             ),
         );
-        Reply { result: Err(failure), worn_out: true }
+        Reply {
+            result: Err(failure),
+            worn_out: true,
+        }
     };
     let text_bytes = reply.result.as_ref().map_or(0, |document| document.text.len());
     if text_bytes as u64 > limits.max_output_bytes {
@@ -133,7 +153,10 @@ fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
 
 fn read_file(request: &Request, limits: &Limits) -> Result<Vec<u8>, Failure> {
     let unavailable = |error: std::io::Error| {
-        Failure::new(FailureCode::SourceUnavailable, format!("The file could not be read from disk: {}.", error.kind()))
+        Failure::new(
+            FailureCode::SourceUnavailable,
+            format!("The file could not be read from disk: {}.", error.kind()),
+        )
     };
     let file = std::fs::File::open(Path::new(OsStr::from_bytes(&request.path))).map_err(unavailable)?;
     let size = file.metadata().map_err(unavailable)?.len();
@@ -141,7 +164,11 @@ fn read_file(request: &Request, limits: &Limits) -> Result<Vec<u8>, Failure> {
     if size > most {
         return Err(Failure::new(
             FailureCode::TooLarge,
-            format!("The file has {} MiB; a reader takes at most {} MiB.", size / (1024 * 1024), most / (1024 * 1024)),
+            format!(
+                "The file has {} MiB; a reader takes at most {} MiB.",
+                size / (1024 * 1024),
+                most / (1024 * 1024)
+            ),
         ));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
@@ -171,7 +198,9 @@ fn read_frame<T: DeserializeOwned>(input: &mut impl Read) -> std::io::Result<Opt
     }
     let mut bytes = vec![0; length];
     input.read_exact(&mut bytes)?;
-    postcard::from_bytes(&bytes).map(Some).map_err(std::io::Error::other)
+    postcard::from_bytes(&bytes)
+        .map(Some)
+        .map_err(std::io::Error::other)
 }
 
 fn write_frame(output: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {

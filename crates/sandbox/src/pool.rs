@@ -101,7 +101,10 @@ impl Sandbox {
     async fn start_worker(&self) -> Result<Worker, Failure> {
         let failed = |error: std::io::Error| {
             tracing::error!(%error, executable = %self.settings.executable.display(), "a parser process could not be started");
-            Failure::new(FailureCode::Internal, "A process that reads files could not be started.")
+            Failure::new(
+                FailureCode::Internal,
+                "A process that reads files could not be started.",
+            )
         };
         let mut child = Command::new(&self.settings.executable)
             .arg(&self.settings.argument)
@@ -116,7 +119,9 @@ impl Sandbox {
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
-        let (Some(input), Some(output), Some(mut errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+        let (Some(input), Some(output), Some(mut errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
             return Err(failed(std::io::Error::other("no pipes")));
         };
         let stderr = Arc::new(Mutex::new(Vec::new()));
@@ -130,7 +135,14 @@ impl Sandbox {
                 kept.drain(..excess);
             }
         });
-        let mut worker = Worker { child, input, output, stderr, drain, jobs: 0 };
+        let mut worker = Worker {
+            child,
+            input,
+            output,
+            stderr,
+            drain,
+            jobs: 0,
+        };
         let limits = Limits {
             memory_bytes: self.settings.memory_bytes,
             cpu_seconds: self.settings.cpu.as_secs().max(1),
@@ -159,13 +171,20 @@ impl Sandbox {
         worker.send(request).await.map_err(|_| Broken::Ended)?;
         let most = (self.settings.max_output_bytes as u64).saturating_add(ENVELOPE_BYTES);
         let mut length = [0; 4];
-        worker.output.read_exact(&mut length).await.map_err(|_| Broken::Ended)?;
+        worker
+            .output
+            .read_exact(&mut length)
+            .await
+            .map_err(|_| Broken::Ended)?;
         let length = u32::from_le_bytes(length);
         if u64::from(length) > most {
             return Err(Broken::Nonsense);
         }
         let mut bytes = Vec::new();
-        let read = (&mut worker.output).take(u64::from(length)).read_to_end(&mut bytes).await;
+        let read = (&mut worker.output)
+            .take(u64::from(length))
+            .read_to_end(&mut bytes)
+            .await;
         if read.ok() != Some(length as usize) {
             return Err(Broken::Ended);
         }
@@ -180,7 +199,10 @@ impl Extractor for Sandbox {
         let _slot = self.slots.acquire().await.map_err(|_| internal())?;
         // Children stand in the root folder.
         let path = std::path::absolute(file).map_err(|_| internal())?;
-        let request = Request { path: path.as_os_str().as_bytes().to_vec(), hint: hint.clone() };
+        let request = Request {
+            path: path.as_os_str().as_bytes().to_vec(),
+            hint: hint.clone(),
+        };
         let mut worker = match self.take_worker() {
             Some(worker) => worker,
             None => self.start_worker().await?,
@@ -196,7 +218,10 @@ impl Extractor for Sandbox {
             }
             Ok(Err(Broken::Nonsense)) => {
                 worker.end(&hint.filename).await;
-                Err(Failure::new(FailureCode::ParserCrashed, "The reader gave an answer that makes no sense, and was ended."))
+                Err(Failure::new(
+                    FailureCode::ParserCrashed,
+                    "The reader gave an answer that makes no sense, and was ended.",
+                ))
             }
             Ok(Err(Broken::Ended)) => {
                 let (status, stderr) = worker.end(&hint.filename).await;
@@ -206,7 +231,10 @@ impl Extractor for Sandbox {
                 worker.end(&hint.filename).await;
                 Err(Failure::new(
                     FailureCode::ParserLimit,
-                    format!("Reading the file took longer than {} seconds, and was ended.", self.settings.wall.as_secs().max(1)),
+                    format!(
+                        "Reading the file took longer than {} seconds, and was ended.",
+                        self.settings.wall.as_secs().max(1)
+                    ),
                 ))
             }
         }
@@ -272,13 +300,26 @@ fn explain_end(status: Option<ExitStatus>, stderr: &str) -> Failure {
     const KILL: i32 = 9;
     let signal = status.and_then(|status| status.signal());
     if signal == Some(XCPU) {
-        return Failure::new(FailureCode::ParserLimit, "Reading the file took more processor time than one file may take.");
+        return Failure::new(
+            FailureCode::ParserLimit,
+            "Reading the file took more processor time than one file may take.",
+        );
     }
-    if stderr.contains("memory allocation of") || stderr.contains("capacity overflow") || signal == Some(KILL) {
-        return Failure::new(FailureCode::ParserLimit, "Reading the file took more memory than one file may take.");
+    if stderr.contains("memory allocation of") || stderr.contains("capacity overflow") || signal == Some(KILL)
+    {
+        return Failure::new(
+            FailureCode::ParserLimit,
+            "Reading the file took more memory than one file may take.",
+        );
     }
     if stderr.contains("has overflowed its stack") {
-        return Failure::new(FailureCode::ParserLimit, "The file is nested more deeply than it can be read.");
+        return Failure::new(
+            FailureCode::ParserLimit,
+            "The file is nested more deeply than it can be read.",
+        );
     }
-    Failure::new(FailureCode::ParserCrashed, "The reader of this kind of file broke down on it.")
+    Failure::new(
+        FailureCode::ParserCrashed,
+        "The reader of this kind of file broke down on it.",
+    )
 }

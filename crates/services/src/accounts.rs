@@ -316,20 +316,29 @@ impl Services {
         const USERNAME: &str = "admin";
         permission::require(caller, Action::Administer)?;
         let users = self.relational.users().await?;
-        if users.iter().any(|user| user.is_superuser && user.is_active && !user.password.starts_with('!')) {
+        if users
+            .iter()
+            .any(|user| user.is_superuser && user.is_active && !user.password.starts_with('!'))
+        {
             return Ok(None);
         }
         let password = mnemosyne_crypto::secret::random_password();
         if users.iter().any(|user| user.username == USERNAME) {
             self.change_password(caller, USERNAME, &password).await?;
         } else {
-            match self.create_user(caller, USERNAME, &password, Role::Administrator).await {
+            match self
+                .create_user(caller, USERNAME, &password, Role::Administrator)
+                .await
+            {
                 // Another process had its first start at the same moment, and shows its password.
                 Err(ServiceError::Conflict { .. }) => return Ok(None),
                 other => other?,
             };
         }
-        Ok(Some(FirstAdministrator { username: USERNAME.to_owned(), password }))
+        Ok(Some(FirstAdministrator {
+            username: USERNAME.to_owned(),
+            password,
+        }))
     }
 
     /// The user that tokens of a command belong to where it names none: the first administrator. Where there is none yet,
@@ -337,7 +346,10 @@ impl Services {
     pub async fn default_token_owner(&self, caller: &Principal) -> ServiceResult<User> {
         permission::require(caller, Action::Administer)?;
         let users = self.relational.users().await?;
-        if let Some(user) = users.into_iter().filter(|user| user.is_superuser && user.is_active).min_by_key(|user| user.id)
+        if let Some(user) = users
+            .into_iter()
+            .filter(|user| user.is_superuser && user.is_active)
+            .min_by_key(|user| user.id)
         {
             return Ok(user);
         }
@@ -354,6 +366,9 @@ impl Services {
     /// The user of this name.
     pub async fn user_by_name(&self, caller: &Principal, username: &str) -> ServiceResult<User> {
         permission::require(caller, Action::Administer)?;
-        self.relational.user_by_name(username).await?.ok_or(ServiceError::NotFound("user"))
+        self.relational
+            .user_by_name(username)
+            .await?
+            .ok_or(ServiceError::NotFound("user"))
     }
 }

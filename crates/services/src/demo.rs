@@ -45,7 +45,10 @@ pub struct DemoQuestion {
 }
 
 fn manifest() -> ServiceResult<Manifest> {
-    let text = FILES.get_file("manifest.toml").and_then(|file| file.contents_utf8()).unwrap_or_default();
+    let text = FILES
+        .get_file("manifest.toml")
+        .and_then(|file| file.contents_utf8())
+        .unwrap_or_default();
     toml::from_str(text).map_err(|error| ServiceError::Internal(format!("demo/manifest.toml: {error}")))
 }
 
@@ -88,7 +91,9 @@ impl Services {
                     title: Some(document.title),
                     ..IngestRequest::default()
                 };
-                let enqueued = self.ingest(caller, request, Some(upload), Queue::Embedding).await?;
+                let enqueued = self
+                    .ingest(caller, request, Some(upload), Queue::Embedding)
+                    .await?;
                 new += usize::from(!enqueued.deduplicated);
             }
         }
@@ -105,7 +110,11 @@ mod tests {
         let manifest = manifest().unwrap();
         assert!(manifest.library.len() >= 4 && !manifest.question.is_empty());
         for library in manifest.library {
-            assert!(mnemosyne_domain::LibraryType::parse(&library.library_type).is_some(), "{}", library.name);
+            assert!(
+                mnemosyne_domain::LibraryType::parse(&library.library_type).is_some(),
+                "{}",
+                library.name
+            );
             for document in library.document {
                 let path = format!("{}/{}", library.folder, document.file);
                 assert!(FILES.get_file(&path).is_some(), "{path}");

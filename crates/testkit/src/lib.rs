@@ -1,4 +1,10 @@
-//! testkit
+//! What the tests of several crates share: conformance suites of the ports, the application in one process, fakes of
+//! model servers. A dev-dependency only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "only tests use it, and a test that cannot go on panics"
+)]
 
 pub mod conformance;
 

@@ -137,13 +137,14 @@ pub(crate) async fn create(
     Ok((status, Json(enqueued.into())))
 }
 
-/// A form with a body limit that fits the largest file. A declared length beyond it is refused before anything is read.
+/// A form with a body limit that fits the largest file. A declared length beyond it is refused before anything is stored.
 async fn form_of(mut request: Request, state: &AppState) -> ApiResult<Multipart> {
     let largest = state.services.settings().ingest.max_file_bytes;
     let limit = largest.saturating_add(FORM_OVERHEAD_BYTES);
     DefaultBodyLimit::max(usize::try_from(limit).unwrap_or(usize::MAX)).apply(&mut request);
     let declared = axum::body::HttpBody::size_hint(request.body()).lower();
     if declared > limit {
+        upload::drain_refused(request).await;
         return Err(ApiError(too_large(largest)));
     }
     Multipart::from_request(request, state).await.map_err(|error| {

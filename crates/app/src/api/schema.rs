@@ -1,6 +1,10 @@
 //! The description of this API, for programs.
 
-use axum::Json;
+use std::sync::LazyLock;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
@@ -14,9 +18,18 @@ use crate::{routes, session};
     get, path = "/library/api/schema/", tag = "description", operation_id = "get_schema",
     responses((status = 200, body = Object)),
 )]
-pub(crate) async fn get(_caller: ApiCaller) -> Json<OpenApi> {
-    Json(routes::openapi())
+pub(crate) async fn get(_caller: ApiCaller) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
 }
+
+/// The document never changes while the program runs, and writing it takes longer than a request should.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    let text = routes::openapi().to_json().unwrap_or_else(|error| {
+        tracing::error!(%error, "the OpenAPI document could not be written");
+        "{}".to_owned()
+    });
+    Bytes::from(text)
+});
 
 /// Adds to what stands at the handlers what holds for all of them.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {

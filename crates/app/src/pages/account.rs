@@ -1,9 +1,9 @@
 //! Signing in and out.
 
+use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
-use askama::Template;
 use chrono::Utc;
 use http::{HeaderMap, StatusCode, header};
 use mnemosyne_domain::Principal;
@@ -92,7 +92,9 @@ pub(super) async fn sign_out(
         state.services().sign_out(&key).await?;
     }
     let mut response: Response = Redirect::to(SIGN_IN).into_response();
-    response.headers_mut().append(header::SET_COOKIE, session::forgetting_cookie(info.scheme));
+    response
+        .headers_mut()
+        .append(header::SET_COOKIE, session::forgetting_cookie(info.scheme));
     Ok(response)
 }
 

@@ -43,7 +43,10 @@ impl JobQuery {
         [
             ("status", self.status.map(JobStatus::as_str).unwrap_or_default()),
             ("code", self.failure.map(FailureCode::as_str).unwrap_or_default()),
-            ("library", self.library.as_ref().map(LibraryUid::as_str).unwrap_or_default()),
+            (
+                "library",
+                self.library.as_ref().map(LibraryUid::as_str).unwrap_or_default(),
+            ),
         ]
     }
 
@@ -52,7 +55,11 @@ impl JobQuery {
     }
 
     fn filter(&self) -> JobFilter {
-        JobFilter { status: self.status, library_uid: self.library.clone(), failure: self.failure }
+        JobFilter {
+            status: self.status,
+            library_uid: self.library.clone(),
+            failure: self.failure,
+        }
     }
 }
 
@@ -66,11 +73,18 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor, params
     let number = params.page();
     let per_page = u64::from(JOBS_PER_PAGE);
     let filter = query.filter();
-    let mut found =
-        services.jobs(caller, &filter, PageRequest::new((number - 1) * per_page, JOBS_PER_PAGE)).await?;
+    let mut found = services
+        .jobs(
+            caller,
+            &filter,
+            PageRequest::new((number - 1) * per_page, JOBS_PER_PAGE),
+        )
+        .await?;
     let pager = Pager::new(found.total, number, per_page, "/activity/", &query.pairs());
     if pager.page != number {
-        found = services.jobs(caller, &filter, PageRequest::new(pager.offset(), JOBS_PER_PAGE)).await?;
+        found = services
+            .jobs(caller, &filter, PageRequest::new(pager.offset(), JOBS_PER_PAGE))
+            .await?;
     }
     let mut jobs = Vec::with_capacity(found.rows.len());
     for job in found.rows {
@@ -100,7 +114,14 @@ async fn states(
     query: &JobQuery,
     throughput: &Throughput,
 ) -> ServiceResult<Vec<Choice>> {
-    let address = |status| JobQuery { status, failure: None, library: query.library.clone() }.href();
+    let address = |status| {
+        JobQuery {
+            status,
+            failure: None,
+            library: query.library.clone(),
+        }
+        .href()
+    };
     let mut choices = Vec::with_capacity(JobStatus::ALL.len() + 1);
     let mut total = 0;
     for status in JobStatus::ALL {
@@ -141,11 +162,17 @@ fn state_label(status: JobStatus) -> &'static str {
 fn narrowed(query: &JobQuery, library: Option<&LibraryRef>) -> Vec<(String, String)> {
     let mut narrowed = Vec::new();
     if let Some(code) = query.failure {
-        let without = JobQuery { failure: None, ..query.clone() };
+        let without = JobQuery {
+            failure: None,
+            ..query.clone()
+        };
         narrowed.push((format!("the cause {code}"), without.href()));
     }
     if query.library.is_some() {
-        let without = JobQuery { library: None, ..query.clone() };
+        let without = JobQuery {
+            library: None,
+            ..query.clone()
+        };
         let label = match library {
             Some(library) => format!("the library {}", library.name),
             None => "a deleted library".to_owned(),
@@ -163,8 +190,12 @@ pub(super) async fn show_job(
 ) -> PageResult {
     let services = state.services();
     let job = services.job(&visitor.principal, &job_id(&id)?).await?;
-    let library = KnownLibraries::new(services, &visitor.principal).get(&job.request.library_uid).await?;
-    let mut frame = visitor.frame(&state, job.request.filename.as_str(), Section::Activity).await;
+    let library = KnownLibraries::new(services, &visitor.principal)
+        .get(&job.request.library_uid)
+        .await?;
+    let mut frame = visitor
+        .frame(&state, job.request.filename.as_str(), Section::Activity)
+        .await;
     frame.crumbs = vec![Crumb::new("Activity", "/activity/")];
     let page = JobPage {
         frame,
@@ -182,7 +213,10 @@ fn steps(job: &Job) -> Vec<StageStep> {
     Stage::ALL
         .into_iter()
         .filter(|stage| !matches!(stage, Stage::Queued | Stage::Complete))
-        .map(|stage| StageStep { stage, took_ms: job.timings_ms.get(stage.as_str()).copied() })
+        .map(|stage| StageStep {
+            stage,
+            took_ms: job.timings_ms.get(stage.as_str()).copied(),
+        })
         .collect()
 }
 
@@ -207,7 +241,10 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
     CheckedForm(_): CheckedForm<Fields>,
 ) -> PageResult {
-    let job = state.services().cancel_job(&visitor.principal, &job_id(&id)?).await?;
+    let job = state
+        .services()
+        .cancel_job(&visitor.principal, &job_id(&id)?)
+        .await?;
     Ok(visitor.done(Done::Cancelled, &job_path(&job.id)))
 }
 
@@ -218,7 +255,10 @@ pub(super) async fn retry(
     Path(id): Path<String>,
     CheckedForm(_): CheckedForm<Fields>,
 ) -> PageResult {
-    let job = state.services().retry_job(&visitor.principal, &job_id(&id)?).await?;
+    let job = state
+        .services()
+        .retry_job(&visitor.principal, &job_id(&id)?)
+        .await?;
     Ok(visitor.done(Done::Retried, &job_path(&job.id)))
 }
 
@@ -235,7 +275,10 @@ pub(super) async fn retry_many(
             None => return Err(ApiError::field("code", "There is no such cause.").into()),
         },
     };
-    let jobs = state.services().retry_failed_jobs(&visitor.principal, code).await?;
+    let jobs = state
+        .services()
+        .retry_failed_jobs(&visitor.principal, code)
+        .await?;
     Ok(visitor.done(Done::RetriedMany(jobs), "/activity/"))
 }
 
@@ -245,15 +288,27 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_narrows_nothing() {
-        assert_eq!(JobQuery::parse("nonsense", "nonsense", "a b"), JobQuery::default());
+        assert_eq!(
+            JobQuery::parse("nonsense", "nonsense", "a b"),
+            JobQuery::default()
+        );
         let query = JobQuery::parse("failed", "encrypted", "abc");
-        assert_eq!(query.href(), "/activity/?status=failed&code=encrypted&library=abc");
+        assert_eq!(
+            query.href(),
+            "/activity/?status=failed&code=encrypted&library=abc"
+        );
     }
 
     #[test]
     fn each_filter_can_be_dropped_by_itself() {
         let narrowed = narrowed(&JobQuery::parse("failed", "encrypted", "abc"), None);
-        assert_eq!(narrowed[0], ("the cause encrypted".into(), "/activity/?status=failed&library=abc".into()));
+        assert_eq!(
+            narrowed[0],
+            (
+                "the cause encrypted".into(),
+                "/activity/?status=failed&library=abc".into()
+            )
+        );
         assert_eq!(narrowed[1].1, "/activity/?status=failed&code=encrypted");
     }
 }

@@ -50,12 +50,21 @@ async fn render(state: &AppState, visitor: &Visitor, status: StatusCode, extras:
     let services = state.services();
     let caller = &visitor.principal;
     // A stored token sees global libraries only.
-    let filter = LibraryFilter { scope: Some(Scope::global()), ..LibraryFilter::default() };
+    let filter = LibraryFilter {
+        scope: Some(Scope::global()),
+        ..LibraryFilter::default()
+    };
     let libraries = all_libraries(services, caller, filter).await?;
-    let (mut tokens, revoked): (Vec<_>, Vec<_>) =
-        services.tokens(caller).await?.into_iter().partition(|token| token.revoked_at.is_none());
+    let (mut tokens, revoked): (Vec<_>, Vec<_>) = services
+        .tokens(caller)
+        .await?
+        .into_iter()
+        .partition(|token| token.revoked_at.is_none());
     tokens.extend(revoked);
-    let usual = || TokenForm { expires_in: Field::of(USUAL_LIFE), ..TokenForm::default() };
+    let usual = || TokenForm {
+        expires_in: Field::of(USUAL_LIFE),
+        ..TokenForm::default()
+    };
     let page = ConnectPage {
         frame: visitor.frame(state, "Connect", Section::Connect).await,
         mcp_url: state.settings().mcp_url.clone(),
@@ -91,14 +100,21 @@ fn token_request(fields: &Fields) -> Result<TokenRequest, FormProblems> {
         problems.insert(field.to_owned(), vec![text.to_owned()]);
     };
     let life = value(fields, "expires_in").trim();
-    let valid_for = if life.is_empty() { None } else { parse_validity(life) };
+    let valid_for = if life.is_empty() {
+        None
+    } else {
+        parse_validity(life)
+    };
     if !life.is_empty() && valid_for.is_none() {
         problem("expires_in", "Choose one of the spans.");
     }
     let tools: Option<BTreeSet<Tool>> = values(fields, "tool").map(Tool::parse).collect();
     let libraries: Option<BTreeSet<LibraryUid>> = values(fields, "library").map(LibraryUid::parse).collect();
     let (Some(tools), Some(libraries)) = (tools, libraries) else {
-        problem("name", "A tool or a library that was ticked does not exist; tick again.");
+        problem(
+            "name",
+            "A tool or a library that was ticked does not exist; tick again.",
+        );
         return Err(problems);
     };
     if !problems.is_empty() {
@@ -119,13 +135,30 @@ pub(super) async fn create_token(
     CheckedForm(fields): CheckedForm<Fields>,
 ) -> PageResult {
     let outcome = match token_request(&fields) {
-        Ok(request) => state.services().create_token(&visitor.principal, None, request).await,
+        Ok(request) => {
+            state
+                .services()
+                .create_token(&visitor.principal, None, request)
+                .await
+        }
         Err(problems) => Err(ServiceError::Invalid(problems)),
     };
     match outcome {
         Ok(issued) => {
-            let new_token = Some(NewToken { name: issued.stored.name, token: issued.token });
-            render(&state, &visitor, StatusCode::OK, Extras { new_token, ..Extras::default() }).await
+            let new_token = Some(NewToken {
+                name: issued.stored.name,
+                token: issued.token,
+            });
+            render(
+                &state,
+                &visitor,
+                StatusCode::OK,
+                Extras {
+                    new_token,
+                    ..Extras::default()
+                },
+            )
+            .await
         }
         Err(error) => {
             let mut problems = form_problems(error)?;
@@ -139,7 +172,10 @@ pub(super) async fn create_token(
                 tools: values(&fields, "tool").filter_map(Tool::parse).collect(),
                 libraries: values(&fields, "library").map(str::to_owned).collect(),
             };
-            let extras = Extras { form: Some(form), ..Extras::default() };
+            let extras = Extras {
+                form: Some(form),
+                ..Extras::default()
+            };
             render(&state, &visitor, StatusCode::UNPROCESSABLE_ENTITY, extras).await
         }
     }
@@ -166,14 +202,34 @@ pub(super) async fn test(
     let began = Instant::now();
     let outcome = match tokio::time::timeout(TEST_PATIENCE, ask(&state.settings().mcp_url)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("Nothing answered within {} s. Is the MCP server running?", TEST_PATIENCE.as_secs())),
+        Err(_) => Err(format!(
+            "Nothing answered within {} s. Is the MCP server running?",
+            TEST_PATIENCE.as_secs()
+        )),
     };
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let test = match outcome {
-        Ok(message) => ConnectionTest { is_good: true, message, took_ms },
-        Err(message) => ConnectionTest { is_good: false, message, took_ms },
+        Ok(message) => ConnectionTest {
+            is_good: true,
+            message,
+            took_ms,
+        },
+        Err(message) => ConnectionTest {
+            is_good: false,
+            message,
+            took_ms,
+        },
     };
-    render(&state, &visitor, StatusCode::OK, Extras { test: Some(test), ..Extras::default() }).await
+    render(
+        &state,
+        &visitor,
+        StatusCode::OK,
+        Extras {
+            test: Some(test),
+            ..Extras::default()
+        },
+    )
+    .await
 }
 
 /// Where the health of the server behind an address is asked for: host and port to connect to, and the path.
@@ -196,16 +252,32 @@ async fn ask(mcp_url: &str) -> Result<String, String> {
         tracing::info!(%error, "the test of the MCP connection failed");
         "The address cannot be reached. Is the MCP server running?".to_owned()
     };
-    let mut connection = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
-    let name = if host.contains(':') { format!("[{host}]") } else { host };
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).await.map_err(unreachable)?;
+    let mut connection = TcpStream::connect((host.as_str(), port))
+        .await
+        .map_err(unreachable)?;
+    let name = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host
+    };
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    );
+    connection
+        .write_all(request.as_bytes())
+        .await
+        .map_err(unreachable)?;
     let mut answer = Vec::new();
-    connection.take(TEST_ANSWER).read_to_end(&mut answer).await.map_err(unreachable)?;
+    connection
+        .take(TEST_ANSWER)
+        .read_to_end(&mut answer)
+        .await
+        .map_err(unreachable)?;
     match status_of(&answer) {
         Some(200) => Ok("The MCP server answers and is healthy.".to_owned()),
-        Some(status) => Err(format!("The MCP server answers with status {status}; its log has the details.")),
+        Some(status) => Err(format!(
+            "The MCP server answers with status {status}; its log has the details."
+        )),
         None => Err("Something answers there, but it does not speak HTTP.".to_owned()),
     }
 }
@@ -221,14 +293,22 @@ mod tests {
     use super::*;
 
     fn form(pairs: &[(&str, &str)]) -> Fields {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn nothing_ticked_means_everything_and_a_strange_tick_is_refused() {
         let all = token_request(&form(&[("name", "a"), ("expires_in", "")])).unwrap();
         assert_eq!((all.tools, all.libraries, all.valid_for), (None, None, None));
-        let some = token_request(&form(&[("name", "a"), ("expires_in", "30d"), ("tool", "search"), ("tool", "get_chunk")]));
+        let some = token_request(&form(&[
+            ("name", "a"),
+            ("expires_in", "30d"),
+            ("tool", "search"),
+            ("tool", "get_chunk"),
+        ]));
         let some = some.unwrap();
         assert_eq!(some.tools, Some(BTreeSet::from([Tool::Search, Tool::GetChunk])));
         assert_eq!(some.valid_for, parse_validity("30d"));
@@ -240,7 +320,10 @@ mod tests {
     #[test]
     fn the_health_of_an_address_is_asked_beside_it() {
         let target = |url| health_target(url).map(|(host, port, path)| format!("{host} {port} {path}"));
-        assert_eq!(target("http://127.0.0.1:8001/mcp/").as_deref(), Some("127.0.0.1 8001 /mcp/health"));
+        assert_eq!(
+            target("http://127.0.0.1:8001/mcp/").as_deref(),
+            Some("127.0.0.1 8001 /mcp/health")
+        );
         assert_eq!(target("http://[::1]/mcp/").as_deref(), Some("::1 80 /mcp/health"));
         assert_eq!(target("https://own.example/mcp/"), None);
     }

@@ -7,7 +7,9 @@ use http::StatusCode;
 use mnemosyne_domain::ports::{ItemFilter, LibraryFilter};
 use mnemosyne_domain::{JobStatus, ModelKind, PageRequest};
 
-use super::rows::{KnownLibraries, all_libraries, count_jobs, failure_groups, item_row, library_row, running_jobs};
+use super::rows::{
+    KnownLibraries, all_libraries, count_jobs, failure_groups, item_row, library_row, running_jobs,
+};
 use super::shell::{Done, Fields, PageResult, Visitor};
 use super::view::{FirstSteps, HomePage, ModelLabel, Section, Totals};
 use crate::csrf::CheckedForm;
@@ -37,7 +39,11 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
     }
     let mut known = KnownLibraries::new(services, caller);
     let mut recent = Vec::new();
-    for item in services.items(caller, ItemFilter::default(), PageRequest::first(ITEMS_SHOWN)).await?.rows {
+    for item in services
+        .items(caller, ItemFilter::default(), PageRequest::first(ITEMS_SHOWN))
+        .await?
+        .rows
+    {
         let library = known.get(&item.library_uid).await?;
         recent.push(item_row(&item, library));
     }
@@ -59,8 +65,14 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
         waiting,
         failures: failure_groups(services, caller, None, &throughput).await?,
         model: model.map_or_else(
-            || ModelLabel { name: "none".to_owned(), kind: ModelKind::Lexical },
-            |model| ModelLabel { name: model.id, kind: model.kind },
+            || ModelLabel {
+                name: "none".to_owned(),
+                kind: ModelKind::Lexical,
+            },
+            |model| ModelLabel {
+                name: model.id,
+                kind: model.kind,
+            },
         ),
         first_steps,
     };

@@ -12,7 +12,8 @@ use super::libraries::crumbs_of;
 use super::rows::{format_title, library_ref, missing, model_label};
 use super::shell::{Done, Fields, PageError, PageResult, Params, Visitor, some_of};
 use super::view::{
-    ConceptChip, DeletePage, Highlighter, HitWalk, ItemFacts, ItemPage, Pager, Section, encode, href, outline, passages,
+    ConceptChip, DeletePage, Highlighter, HitWalk, ItemFacts, ItemPage, Pager, Section, encode, href,
+    outline, passages,
 };
 use crate::api::items::download;
 use crate::csrf::CheckedForm;
@@ -39,17 +40,35 @@ pub(super) async fn show(
     let (item, library) = services.item(caller, &item_uid(&uid)?).await?;
     let target = target(services, caller, &item, params.get("chunk")).await?;
     let per_page = u64::from(PASSAGES_PER_PAGE);
-    let number = target.as_ref().map_or_else(|| params.page(), |(_, position)| u64::from(*position) / per_page + 1);
+    let number = target.as_ref().map_or_else(
+        || params.page(),
+        |(_, position)| u64::from(*position) / per_page + 1,
+    );
     let query = params.get("q");
     let path = format!("/items/{}/", item.uid);
     let pager = Pager::new(item.chunk_count, number, per_page, &path, &[("q", query)]);
-    let chunks = services.chunks(caller, &item.uid, PageRequest::new(pager.offset(), PASSAGES_PER_PAGE)).await?.rows;
-    let concept_filter = ConceptFilter { item_uid: Some(item.uid.clone()), ..ConceptFilter::default() };
-    let concepts = services.concepts(caller, concept_filter, PageRequest::first(CONCEPTS_SHOWN)).await?.rows;
+    let chunks = services
+        .chunks(
+            caller,
+            &item.uid,
+            PageRequest::new(pager.offset(), PASSAGES_PER_PAGE),
+        )
+        .await?
+        .rows;
+    let concept_filter = ConceptFilter {
+        item_uid: Some(item.uid.clone()),
+        ..ConceptFilter::default()
+    };
+    let concepts = services
+        .concepts(caller, concept_filter, PageRequest::first(CONCEPTS_SHOWN))
+        .await?
+        .rows;
     let target_uid = target.as_ref().map(|(uid, _)| uid);
     let walk = walk(services, caller, &item, &library, query, target_uid).await?;
     let library_ref = library_ref(&library);
-    let mut frame = visitor.frame(&state, item.title.as_str(), Section::Libraries).await;
+    let mut frame = visitor
+        .frame(&state, item.title.as_str(), Section::Libraries)
+        .await;
     frame.crumbs = crumbs_of(&library_ref);
     frame.query = query.to_owned();
     let page = ItemPage {
@@ -63,7 +82,11 @@ pub(super) async fn show(
         concepts_are_local: concepts.iter().any(|concept| concept.extracted_by == "local"),
         concepts: concepts
             .into_iter()
-            .map(|concept| ConceptChip { name: concept.name, kind: concept.kind, mentions: concept.mentions })
+            .map(|concept| ConceptChip {
+                name: concept.name,
+                kind: concept.kind,
+                mentions: concept.mentions,
+            })
             .collect(),
         walk,
         has_original: !item.original_digest.is_empty(),
@@ -79,7 +102,9 @@ async fn target(
     item: &Item,
     text: &str,
 ) -> ServiceResult<Option<(ChunkUid, u32)>> {
-    let Some(uid) = ChunkUid::parse(text) else { return Ok(None) };
+    let Some(uid) = ChunkUid::parse(text) else {
+        return Ok(None);
+    };
     match services.chunk(caller, &uid).await {
         Ok(chunk) => Ok((chunk.item_uid == item.uid).then_some((chunk.uid, chunk.position))),
         Err(ServiceError::NotFound(_)) => Ok(None),
@@ -107,11 +132,18 @@ async fn facts(services: &Services, caller: &Principal, item: &Item) -> ServiceR
         collection,
         source_ref: item.source_ref.clone(),
         missing: missing(item),
-        model: item.embedding_model.as_deref().map(|name| model_label(services, name)),
+        model: item
+            .embedding_model
+            .as_deref()
+            .map(|name| model_label(services, name)),
         passages: item.chunk_count,
         created_at: item.created_at,
         updated_at: item.updated_at,
-        metadata: item.metadata.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        metadata: item
+            .metadata
+            .iter()
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect(),
     })
 }
 
@@ -143,7 +175,11 @@ async fn walk(
         Err(error) => return Err(error),
     };
     // The global search does not see a workspace's library, so the way back leads to the search inside it.
-    let own_library = if workspace.is_some() { library.uid.as_str() } else { "" };
+    let own_library = if workspace.is_some() {
+        library.uid.as_str()
+    } else {
+        ""
+    };
     let back = href("/search/", &[("q", query), ("library", own_library)]);
     Ok(Some(steps(&item.uid, query, &hits, target, back)))
 }
@@ -152,7 +188,11 @@ fn steps(item: &ItemUid, query: &str, hits: &[ChunkUid], target: Option<&ChunkUi
     let here = target.and_then(|target| hits.iter().position(|hit| hit == target));
     let address = |index: usize| {
         let hit = hits.get(index)?;
-        Some(format!("/items/{}/?chunk={hit}&q={}#c-{hit}", item, encode(query)))
+        Some(format!(
+            "/items/{}/?chunk={hit}&q={}#c-{hit}",
+            item,
+            encode(query)
+        ))
     };
     HitWalk {
         query: query.to_owned(),
@@ -170,7 +210,10 @@ pub(super) async fn original(
     visitor: Visitor,
     Path(uid): Path<String>,
 ) -> PageResult {
-    let original = state.services().original(&visitor.principal, &item_uid(&uid)?).await?;
+    let original = state
+        .services()
+        .original(&visitor.principal, &item_uid(&uid)?)
+        .await?;
     Ok(download(original))
 }
 
@@ -180,12 +223,20 @@ pub(super) async fn confirm_deletion(
     visitor: Visitor,
     Path(uid): Path<String>,
 ) -> PageResult {
-    let (item, library) = state.services().item(&visitor.principal, &item_uid(&uid)?).await?;
+    let (item, library) = state
+        .services()
+        .item(&visitor.principal, &item_uid(&uid)?)
+        .await?;
     let path = format!("/items/{}/", item.uid);
-    let mut frame = visitor.frame(&state, format!("Delete “{}”?", item.title), Section::Libraries).await;
+    let mut frame = visitor
+        .frame(&state, format!("Delete “{}”?", item.title), Section::Libraries)
+        .await;
     frame.crumbs = crumbs_of(&library_ref(&library));
     let what_goes = [
-        Some(format!("the item “{}” in the library “{}”", item.title, library.name)),
+        Some(format!(
+            "the item “{}” in the library “{}”",
+            item.title, library.name
+        )),
         Some(format!("its original, {}", item.filename)),
         some_of(item.chunk_count, "passage", "passages"),
     ];
@@ -220,13 +271,21 @@ mod tests {
     fn steps_lead_from_hit_to_hit_and_into_them_from_elsewhere() {
         let uid = ItemUid::generate();
         let hits: Vec<ChunkUid> = (0..3).map(|position| ChunkUid::derive(&uid, position)).collect();
-        let to = |index: usize| Some(format!("/items/{uid}/?chunk={}&q=a%20b#c-{}", hits[index], hits[index]));
+        let to = |index: usize| {
+            Some(format!(
+                "/items/{uid}/?chunk={}&q=a%20b#c-{}",
+                hits[index], hits[index]
+            ))
+        };
         let at = |target: Option<&ChunkUid>| steps(&uid, "a b", &hits, target, String::new());
         let first = at(Some(&hits[0]));
         assert_eq!((first.number, first.previous, first.next), (Some(1), None, to(1)));
         let last = at(Some(&hits[2]));
         assert_eq!((last.number, last.previous, last.next), (Some(3), to(1), None));
         let elsewhere = at(Some(&ChunkUid::derive(&uid, 9)));
-        assert_eq!((elsewhere.number, elsewhere.previous, elsewhere.next), (None, None, to(0)));
+        assert_eq!(
+            (elsewhere.number, elsewhere.previous, elsewhere.next),
+            (None, None, to(0))
+        );
     }
 }

@@ -39,7 +39,10 @@ fn libraries_crumb() -> Crumb {
 
 /// The way up from a page about one library.
 pub(super) fn crumbs_of(library: &LibraryRef) -> Vec<Crumb> {
-    vec![libraries_crumb(), Crumb::new(library.name.as_str(), library.href())]
+    vec![
+        libraries_crumb(),
+        Crumb::new(library.name.as_str(), library.href()),
+    ]
 }
 
 /// The list.
@@ -56,15 +59,29 @@ pub(super) async fn list(State(state): State<AppState>, visitor: Visitor, params
     let number = params.page();
     page.offset = (number - 1) * u64::from(LIBRARIES_PER_PAGE);
     let mut found = services.libraries(caller, filter.clone(), page).await?;
-    let others = [("q", name), ("type", kind.map(LibraryType::as_str).unwrap_or_default())];
-    let pager = Pager::new(found.total, number, u64::from(LIBRARIES_PER_PAGE), "/libraries/", &others);
+    let others = [
+        ("q", name),
+        ("type", kind.map(LibraryType::as_str).unwrap_or_default()),
+    ];
+    let pager = Pager::new(
+        found.total,
+        number,
+        u64::from(LIBRARIES_PER_PAGE),
+        "/libraries/",
+        &others,
+    );
     if pager.page != number {
         page.offset = pager.offset();
         found = services.libraries(caller, filter, page).await?;
     }
     let is_narrowed = !name.is_empty() || kind.is_some();
     let is_empty = found.total == 0
-        && (!is_narrowed || services.libraries(caller, LibraryFilter::default(), PageRequest::first(1)).await?.total == 0);
+        && (!is_narrowed
+            || services
+                .libraries(caller, LibraryFilter::default(), PageRequest::first(1))
+                .await?
+                .total
+                == 0);
     let throughput = services.throughput(caller).await?;
     let mut libraries = Vec::with_capacity(found.rows.len());
     for library in &found.rows {
@@ -108,7 +125,14 @@ pub(super) fn type_choices(path: &str, chosen: Option<LibraryType>, others: &[(&
 
 /// The form for a new library.
 pub(super) async fn show_new(State(state): State<AppState>, visitor: Visitor) -> PageResult {
-    render_new(&state, &visitor, StatusCode::OK, &Fields::new(), &FormProblems::new()).await
+    render_new(
+        &state,
+        &visitor,
+        StatusCode::OK,
+        &Fields::new(),
+        &FormProblems::new(),
+    )
+    .await
 }
 
 async fn render_new(
@@ -143,7 +167,8 @@ pub(super) async fn create(
     };
     let made = if request.library_type.is_empty() {
         // One more sentence for a person: the use case names what it got, and here it got nothing.
-        let mut problems = FormProblems::from([("library_type".to_owned(), vec!["Choose a type.".to_owned()])]);
+        let mut problems =
+            FormProblems::from([("library_type".to_owned(), vec!["Choose a type.".to_owned()])]);
         if request.name.trim().is_empty() {
             problems.insert("name".to_owned(), vec!["This field is required.".to_owned()]);
         }
@@ -155,7 +180,14 @@ pub(super) async fn create(
         Ok(library) => Ok(visitor.done(Done::LibraryMade, &library_ref(&library).href())),
         Err(error) => {
             let problems = form_problems(error)?;
-            render_new(&state, &visitor, StatusCode::UNPROCESSABLE_ENTITY, &fields, &problems).await
+            render_new(
+                &state,
+                &visitor,
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &fields,
+                &problems,
+            )
+            .await
         }
     }
 }
@@ -167,7 +199,10 @@ pub(super) async fn show(
     Path(uid): Path<String>,
     params: Params,
 ) -> PageResult {
-    let library = state.services().library(&visitor.principal, &library_uid(&uid)?).await?;
+    let library = state
+        .services()
+        .library(&visitor.principal, &library_uid(&uid)?)
+        .await?;
     render(&state, &visitor, &library, &params, StatusCode::OK, None).await
 }
 
@@ -193,18 +228,26 @@ pub(super) async fn render(
     let number = params.page();
     let per_page = u64::from(ITEMS_PER_PAGE);
     let mut found = services
-        .items(caller, filter.clone(), PageRequest::new((number - 1) * per_page, ITEMS_PER_PAGE))
+        .items(
+            caller,
+            filter.clone(),
+            PageRequest::new((number - 1) * per_page, ITEMS_PER_PAGE),
+        )
         .await?;
     let pager = query.pager(found.total, number, per_page, &reference.href());
     if pager.page != number {
-        found = services.items(caller, filter, PageRequest::new(pager.offset(), ITEMS_PER_PAGE)).await?;
+        found = services
+            .items(caller, filter, PageRequest::new(pager.offset(), ITEMS_PER_PAGE))
+            .await?;
     }
     let throughput = services.throughput(caller).await?;
     let sample = match found.rows.first() {
         Some(item) => sample(services, caller, item).await?,
         None => None,
     };
-    let mut frame = visitor.frame(state, library.name.as_str(), Section::Libraries).await;
+    let mut frame = visitor
+        .frame(state, library.name.as_str(), Section::Libraries)
+        .await;
     frame.crumbs = vec![libraries_crumb()];
     let page = LibraryPage {
         live: live(services, caller, library, &frame.csrf, &throughput).await?,
@@ -255,10 +298,20 @@ async fn sample(
 }
 
 fn upload(state: &AppState, visitor: &Visitor, problem: Option<String>) -> Upload {
-    let formats = [Format::Pdf, Format::Docx, Format::Epub, Format::Html, Format::Markdown, Format::Text];
+    let formats = [
+        Format::Pdf,
+        Format::Docx,
+        Format::Epub,
+        Format::Html,
+        Format::Markdown,
+        Format::Text,
+    ];
     let extensions = formats.iter().flat_map(|format| format.extensions());
     Upload {
-        accept: extensions.map(|extension| format!(".{extension}")).collect::<Vec<_>>().join(","),
+        accept: extensions
+            .map(|extension| format!(".{extension}"))
+            .collect::<Vec<_>>()
+            .join(","),
         formats: formats.map(Format::title).join(", "),
         max_bytes: state.services().settings().ingest.max_file_bytes,
         origin: visitor.info.origin(),
@@ -292,7 +345,12 @@ pub(super) async fn live(
 /// The numbers of a profile that a form can change.
 const SIZES: [&str; 3] = ["target_chars", "max_chars", "overlap_chars"];
 /// The texts of a profile that a form can change.
-const INSTRUCTIONS: [&str; 4] = ["embedding_instruction", "rerank_instruction", "llm_context", "vision_prompt"];
+const INSTRUCTIONS: [&str; 4] = [
+    "embedding_instruction",
+    "rerank_instruction",
+    "llm_context",
+    "vision_prompt",
+];
 
 /// The form for a library's name, description and overrides.
 pub(super) async fn show_edit(
@@ -300,7 +358,10 @@ pub(super) async fn show_edit(
     visitor: Visitor,
     Path(uid): Path<String>,
 ) -> PageResult {
-    let library = state.services().library(&visitor.principal, &library_uid(&uid)?).await?;
+    let library = state
+        .services()
+        .library(&visitor.principal, &library_uid(&uid)?)
+        .await?;
     let own = &library.overrides;
     let size = |size: Option<usize>| size.map(|size| size.to_string()).unwrap_or_default();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -317,7 +378,15 @@ pub(super) async fn show_edit(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    render_edit(&state, &visitor, &library, StatusCode::OK, &fields, &FormProblems::new()).await
+    render_edit(
+        &state,
+        &visitor,
+        &library,
+        StatusCode::OK,
+        &fields,
+        &FormProblems::new(),
+    )
+    .await
 }
 
 async fn render_edit(
@@ -329,7 +398,9 @@ async fn render_edit(
     problems: &FormProblems,
 ) -> PageResult {
     let reference = library_ref(library);
-    let mut frame = visitor.frame(state, format!("Edit {}", library.name), Section::Libraries).await;
+    let mut frame = visitor
+        .frame(state, format!("Edit {}", library.name), Section::Libraries)
+        .await;
     frame.crumbs = crumbs_of(&reference);
     let field = |name: &str| -> Field { typed(name, value(fields, name), problems) };
     let page = LibraryEditPage {
@@ -360,7 +431,9 @@ pub(super) async fn change(
                 description: Some(value(&fields, "description").to_owned()),
                 overrides: Some(overrides),
             };
-            services.update_library(&visitor.principal, &library.uid, update).await
+            services
+                .update_library(&visitor.principal, &library.uid, update)
+                .await
         }
         Err(problems) => Err(ServiceError::Invalid(problems)),
     };
@@ -368,7 +441,15 @@ pub(super) async fn change(
         Ok(_) => Ok(visitor.done(Done::LibraryChanged, &library_ref(&library).href())),
         Err(error) => {
             let problems = form_problems(error)?;
-            render_edit(&state, &visitor, &library, StatusCode::UNPROCESSABLE_ENTITY, &fields, &problems).await
+            render_edit(
+                &state,
+                &visitor,
+                &library,
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &fields,
+                &problems,
+            )
+            .await
         }
     }
 }
@@ -383,14 +464,22 @@ fn overrides(fields: &Fields) -> Result<ProfileOverrides, FormProblems> {
         }
         let number = text.parse().ok();
         if number.is_none() {
-            problems.insert(name.to_owned(), vec!["Write a whole number, or nothing.".to_owned()]);
+            problems.insert(
+                name.to_owned(),
+                vec!["Write a whole number, or nothing.".to_owned()],
+            );
         }
         number
     });
     if !problems.is_empty() {
         return Err(problems);
     }
-    let [embedding_instruction, rerank_instruction, llm_context, vision_prompt] = INSTRUCTIONS.map(|name| {
+    let [
+        embedding_instruction,
+        rerank_instruction,
+        llm_context,
+        vision_prompt,
+    ] = INSTRUCTIONS.map(|name| {
         let text = value(fields, name).trim();
         (!text.is_empty()).then(|| text.to_owned())
     });
@@ -420,17 +509,29 @@ pub(super) async fn confirm_deletion(
         open += count_jobs(services, caller, Some(&library.uid), status, &throughput).await?;
     }
     let reference = library_ref(&library);
-    let mut frame = visitor.frame(&state, format!("Delete “{}”?", library.name), Section::Libraries).await;
+    let mut frame = visitor
+        .frame(&state, format!("Delete “{}”?", library.name), Section::Libraries)
+        .await;
     frame.crumbs = crumbs_of(&reference);
     let what_goes = [
         Some(format!("the library “{}”", library.name)),
-        some_of(library.item_count, "item and its original", "items and their originals"),
+        some_of(
+            library.item_count,
+            "item and its original",
+            "items and their originals",
+        ),
         some_of(library.chunk_count, "passage", "passages"),
-        some_of(open, "file that waits or is being read", "files that wait or are being read"),
+        some_of(
+            open,
+            "file that waits or is being read",
+            "files that wait or are being read",
+        ),
     ];
     let mut remarks = vec!["Concepts that nothing else mentions go with it.".to_owned()];
     if let Some(workspace) = &library.workspace_id {
-        remarks.push(format!("It is the library of the workspace “{workspace}”; its client loses it."));
+        remarks.push(format!(
+            "It is the library of the workspace “{workspace}”; its client loses it."
+        ));
     }
     let page = DeletePage {
         frame,
@@ -460,26 +561,52 @@ mod tests {
     use super::*;
 
     fn form(pairs: &[(&str, &str)]) -> Fields {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn empty_overrides_keep_the_types_own() {
-        let read = overrides(&form(&[("target_chars", " 700 "), ("max_chars", ""), ("llm_context", "  ")]));
-        let expected = ProfileOverrides { target_chars: Some(700), ..ProfileOverrides::default() };
+        let read = overrides(&form(&[
+            ("target_chars", " 700 "),
+            ("max_chars", ""),
+            ("llm_context", "  "),
+        ]));
+        let expected = ProfileOverrides {
+            target_chars: Some(700),
+            ..ProfileOverrides::default()
+        };
         assert_eq!(read, Ok(expected));
     }
 
     #[test]
     fn every_number_that_is_none_is_named() {
-        let read = overrides(&form(&[("target_chars", "x"), ("max_chars", "-1"), ("overlap_chars", "1")]));
+        let read = overrides(&form(&[
+            ("target_chars", "x"),
+            ("max_chars", "-1"),
+            ("overlap_chars", "1"),
+        ]));
         let problems = read.unwrap_err();
-        assert_eq!(problems.keys().map(String::as_str).collect::<Vec<_>>(), ["max_chars", "target_chars"]);
+        assert_eq!(
+            problems.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["max_chars", "target_chars"]
+        );
     }
 
     #[test]
     fn every_sort_of_the_list_is_an_order_of_its_own() {
-        let words = ["", "added", "title", "-title", "passages", "-passages", "size", "-size"];
+        let words = [
+            "",
+            "added",
+            "title",
+            "-title",
+            "passages",
+            "-passages",
+            "size",
+            "-size",
+        ];
         let mut seen = Vec::new();
         for word in words {
             let order = order(&ItemListQuery::parse("", word));
@@ -491,7 +618,10 @@ mod tests {
     #[test]
     fn choices_keep_the_rest_of_the_address() {
         let choices = type_choices("/libraries/", Some(LibraryType::Music), &[("q", "a b")]);
-        assert_eq!((choices[0].href.as_str(), choices[0].is_chosen), ("/libraries/?q=a%20b", false));
+        assert_eq!(
+            (choices[0].href.as_str(), choices[0].is_chosen),
+            ("/libraries/?q=a%20b", false)
+        );
         let music = choices.iter().find(|choice| choice.is_chosen).unwrap();
         assert_eq!(music.href, "/libraries/?q=a%20b&type=music");
     }

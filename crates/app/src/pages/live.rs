@@ -50,7 +50,11 @@ pub(super) fn streams() -> Extension<Streams> {
 }
 
 /// What is going on in all libraries.
-pub(super) async fn activity(services: &Services, caller: &Principal, csrf: &str) -> ServiceResult<ActivityLive> {
+pub(super) async fn activity(
+    services: &Services,
+    caller: &Principal,
+    csrf: &str,
+) -> ServiceResult<ActivityLive> {
     let throughput = services.throughput(caller).await?;
     let mut known = KnownLibraries::new(services, caller);
     let now = Utc::now();
@@ -66,14 +70,19 @@ pub(super) async fn activity(services: &Services, caller: &Principal, csrf: &str
         waiting_count,
         queue_eta_ms: queue_eta_ms(running_count + waiting_count, &throughput.completed_per_minute),
         failures: failure_groups(services, caller, None, &throughput).await?,
-        chart: Chart { completed: throughput.completed_per_minute, failed: Vec::new() },
+        chart: Chart {
+            completed: throughput.completed_per_minute,
+            failed: Vec::new(),
+        },
     })
 }
 
 /// When the queue should be empty at the pace of the last minutes; `None` where it is empty or nothing was done.
 fn queue_eta_ms(open: u64, completed_per_minute: &[u64]) -> Option<u64> {
     let recent = completed_per_minute.iter().rev().take(PACE_MINUTES);
-    let (minutes, done) = recent.fold((0_u64, 0_u64), |(minutes, done), number| (minutes + 1, done + number));
+    let (minutes, done) = recent.fold((0_u64, 0_u64), |(minutes, done), number| {
+        (minutes + 1, done + number)
+    });
     (open > 0 && done > 0).then(|| open.saturating_mul(minutes * 60_000) / done)
 }
 
@@ -91,12 +100,18 @@ async fn render(
 ) -> Result<Fragment, PageError> {
     let Some(uid) = scope else {
         let live = activity(services, caller, csrf).await?;
-        return Ok(Fragment { is_busy: !live.is_idle(), html: live.render()? });
+        return Ok(Fragment {
+            is_busy: !live.is_idle(),
+            html: live.render()?,
+        });
     };
     let found = services.library(caller, uid).await?;
     let throughput = services.throughput(caller).await?;
     let live = library(services, caller, &found, csrf, &throughput).await?;
-    Ok(Fragment { is_busy: !live.running.is_empty() || live.waiting > 0, html: live.render()? })
+    Ok(Fragment {
+        is_busy: !live.running.is_empty() || live.waiting > 0,
+        html: live.render()?,
+    })
 }
 
 fn scope(params: &Params) -> Result<Option<LibraryUid>, PageError> {
@@ -109,7 +124,13 @@ fn scope(params: &Params) -> Result<Option<LibraryUid>, PageError> {
 /// The fragment as it stands.
 pub(super) async fn fragment(State(state): State<AppState>, visitor: Visitor, params: Params) -> PageResult {
     let scope = scope(&params)?;
-    let fragment = render(state.services(), &visitor.principal, scope.as_ref(), &visitor.csrf.token()).await?;
+    let fragment = render(
+        state.services(),
+        &visitor.principal,
+        scope.as_ref(),
+        &visitor.csrf.token(),
+    )
+    .await?;
     Ok(Html(fragment.html).into_response())
 }
 
@@ -144,10 +165,16 @@ pub(super) async fn stream(
         _place: place,
     };
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    let mut response = Sse::new(follower.into_stream()).keep_alive(keep_alive).into_response();
+    let mut response = Sse::new(follower.into_stream())
+        .keep_alive(keep_alive)
+        .into_response();
     // Proxies of the nginx family hold answers back otherwise.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -189,7 +216,14 @@ impl Follower {
             if stop.is_cancelled() || !self.is_still_signed_in().await {
                 return None;
             }
-            let fragment = match render(self.state.services(), &self.principal, self.scope.as_ref(), &self.csrf).await {
+            let fragment = match render(
+                self.state.services(),
+                &self.principal,
+                self.scope.as_ref(),
+                &self.csrf,
+            )
+            .await
+            {
                 Ok(fragment) => fragment,
                 // The library is gone, or a store is away; the browser connects again and hears which.
                 Err(_) => return None,
@@ -207,7 +241,10 @@ impl Follower {
             return true;
         }
         self.session_checked = Instant::now();
-        matches!(self.state.services().session_principal(&self.session_key).await, Ok(Some(_)))
+        matches!(
+            self.state.services().session_principal(&self.session_key).await,
+            Ok(Some(_))
+        )
     }
 }
 

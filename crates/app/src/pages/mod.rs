@@ -46,29 +46,58 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
     Router::new()
         .route("/", get(home::show))
         .route("/demo/", get(home::back).post(home::load_demo))
-        .route("/accounts/login/", get(account::show_sign_in).post(account::sign_in))
+        .route(
+            "/accounts/login/",
+            get(account::show_sign_in).post(account::sign_in),
+        )
         .route("/accounts/logout/", get(home::back).post(account::sign_out))
         .route("/libraries/", get(libraries::list))
-        .route("/libraries/new/", get(libraries::show_new).post(libraries::create))
+        .route(
+            "/libraries/new/",
+            get(libraries::show_new).post(libraries::create),
+        )
         .route("/libraries/{uid}/", get(libraries::show))
-        .route("/libraries/{uid}/edit/", get(libraries::show_edit).post(libraries::change))
-        .route("/libraries/{uid}/delete/", get(libraries::confirm_deletion).post(libraries::delete))
-        .route(UPLOAD, get(upload::back).post(upload::receive).layer(DefaultBodyLimit::disable()))
+        .route(
+            "/libraries/{uid}/edit/",
+            get(libraries::show_edit).post(libraries::change),
+        )
+        .route(
+            "/libraries/{uid}/delete/",
+            get(libraries::confirm_deletion).post(libraries::delete),
+        )
+        .route(
+            UPLOAD,
+            get(upload::back)
+                .post(upload::receive)
+                .layer(DefaultBodyLimit::disable()),
+        )
         .route("/items/{uid}/", get(items::show))
         .route("/items/{uid}/original/", get(items::original))
-        .route("/items/{uid}/delete/", get(items::confirm_deletion).post(items::delete))
+        .route(
+            "/items/{uid}/delete/",
+            get(items::confirm_deletion).post(items::delete),
+        )
         .route("/search/", get(search::show))
         .route("/activity/", get(activity::show))
         .route("/activity/retry/", get(activity::back).post(activity::retry_many))
         .route("/activity/live/", get(live::fragment))
         .route("/activity/stream/", get(live::stream).layer(live::streams()))
         .route("/activity/jobs/{id}/", get(activity::show_job))
-        .route("/activity/jobs/{id}/cancel/", get(activity::back_to_job).post(activity::cancel))
-        .route("/activity/jobs/{id}/retry/", get(activity::back_to_job).post(activity::retry))
+        .route(
+            "/activity/jobs/{id}/cancel/",
+            get(activity::back_to_job).post(activity::cancel),
+        )
+        .route(
+            "/activity/jobs/{id}/retry/",
+            get(activity::back_to_job).post(activity::retry),
+        )
         .route("/connect/", get(connect::show))
         .route("/connect/test/", get(connect::back).post(connect::test))
         .route("/connect/tokens/", get(connect::back).post(connect::create_token))
-        .route("/connect/tokens/{id}/revoke/", get(connect::back).post(connect::revoke_token))
+        .route(
+            "/connect/tokens/{id}/revoke/",
+            get(connect::back).post(connect::revoke_token),
+        )
         .layer(from_fn_with_state(state.clone(), shell::dress_failures))
         .layer(from_fn(csrf::provide))
 }

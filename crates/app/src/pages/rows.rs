@@ -9,7 +9,9 @@ use mnemosyne_domain::{
 };
 use mnemosyne_services::{Format, ServiceError, ServiceResult, Services};
 
-use super::view::{FailureGroup, ItemRow, JobRow, LibraryRef, LibraryRow, ModelLabel, RunningJob, WaitingJob};
+use super::view::{
+    FailureGroup, ItemRow, JobRow, LibraryRef, LibraryRow, ModelLabel, RunningJob, WaitingJob,
+};
 
 /// How many running jobs a page shows.
 pub(super) const RUNNING_SHOWN: u32 = 20;
@@ -18,7 +20,11 @@ const MAX_LIBRARIES: u64 = 5_000;
 
 /// A library's name, type and address.
 pub(super) fn library_ref(library: &Library) -> LibraryRef {
-    LibraryRef { uid: library.uid.clone(), name: library.name.clone(), kind: library.library_type }
+    LibraryRef {
+        uid: library.uid.clone(),
+        name: library.name.clone(),
+        kind: library.library_type,
+    }
 }
 
 /// A model's name and kind. The lexical models are always at hand, so one that is not was a neural one.
@@ -28,7 +34,10 @@ pub(super) fn model_label(services: &Services, name: &str) -> ModelLabel {
         .into_iter()
         .find(|model| model.id == name)
         .map_or(ModelKind::Neural, |model| model.kind);
-    ModelLabel { name: name.to_owned(), kind }
+    ModelLabel {
+        name: name.to_owned(),
+        kind,
+    }
 }
 
 /// A library in a list.
@@ -39,7 +48,10 @@ pub(super) async fn library_row(
     throughput: &Throughput,
 ) -> ServiceResult<LibraryRow> {
     let mut jobs = [0_u64; 3];
-    for (number, status) in jobs.iter_mut().zip([JobStatus::Pending, JobStatus::Processing, JobStatus::Failed]) {
+    for (number, status) in
+        jobs.iter_mut()
+            .zip([JobStatus::Pending, JobStatus::Processing, JobStatus::Failed])
+    {
         *number = count_jobs(services, caller, Some(&library.uid), status, throughput).await?;
     }
     let [pending, processing, failed] = jobs;
@@ -51,7 +63,10 @@ pub(super) async fn library_row(
         passages: library.chunk_count,
         open_jobs: pending + processing,
         failed_jobs: failed,
-        model: library.embedding_model.as_deref().map(|name| model_label(services, name)),
+        model: library
+            .embedding_model
+            .as_deref()
+            .map(|name| model_label(services, name)),
         created_at: library.created_at,
     })
 }
@@ -105,7 +120,11 @@ pub(super) struct KnownLibraries<'s> {
 impl<'s> KnownLibraries<'s> {
     /// Knows none yet.
     pub(super) fn new(services: &'s Services, caller: &'s Principal) -> Self {
-        Self { services, caller, known: HashMap::new() }
+        Self {
+            services,
+            caller,
+            known: HashMap::new(),
+        }
     }
 
     /// The library, or `None` where it is gone.
@@ -136,7 +155,12 @@ pub(super) fn missing(item: &Item) -> Option<String> {
     if item.extraction == "ok" {
         return None;
     }
-    Some(item.extraction.strip_prefix("partial: ").unwrap_or(&item.extraction).to_owned())
+    Some(
+        item.extraction
+            .strip_prefix("partial: ")
+            .unwrap_or(&item.extraction)
+            .to_owned(),
+    )
 }
 
 /// An item in a list.
@@ -166,7 +190,10 @@ pub(super) async fn running_jobs(
         library_uid: library.cloned(),
         failure: None,
     };
-    let found = libraries.services.jobs(libraries.caller, &filter, PageRequest::first(RUNNING_SHOWN)).await?;
+    let found = libraries
+        .services
+        .jobs(libraries.caller, &filter, PageRequest::first(RUNNING_SHOWN))
+        .await?;
     let mut running = Vec::with_capacity(found.rows.len());
     for job in &found.rows {
         // A library that was deleted a moment ago takes its jobs with it.
@@ -179,7 +206,10 @@ pub(super) async fn running_jobs(
 
 fn running_job(job: &Job, library: LibraryRef, now: DateTime<Utc>) -> RunningJob {
     // A job that was begun again has spent time that its progress does not show.
-    let elapsed = job.started_at.filter(|_| job.attempts <= 1).map(|start| milliseconds_between(start, now));
+    let elapsed = job
+        .started_at
+        .filter(|_| job.attempts <= 1)
+        .map(|start| milliseconds_between(start, now));
     RunningJob {
         id: job.id.clone(),
         filename: job.request.filename.clone(),
@@ -229,7 +259,10 @@ pub(super) async fn next_jobs(
     if waiting == 0 {
         return Ok(Vec::new());
     }
-    let filter = JobFilter { status: Some(JobStatus::Pending), ..JobFilter::default() };
+    let filter = JobFilter {
+        status: Some(JobStatus::Pending),
+        ..JobFilter::default()
+    };
     // Jobs are listed newest first; the oldest are at the end.
     let page = PageRequest::new(waiting.saturating_sub(u64::from(at_most)), at_most);
     let found = libraries.services.jobs(libraries.caller, &filter, page).await?;
@@ -257,7 +290,9 @@ pub(super) async fn failure_groups(
 ) -> ServiceResult<Vec<FailureGroup>> {
     let mut groups = Vec::new();
     for (word, _) in &throughput.failures {
-        let Some(code) = FailureCode::parse(word) else { continue };
+        let Some(code) = FailureCode::parse(word) else {
+            continue;
+        };
         let filter = JobFilter {
             status: Some(JobStatus::Failed),
             library_uid: library.cloned(),
@@ -287,7 +322,10 @@ pub(super) fn job_row(job: Job, library: Option<LibraryRef>) -> JobRow {
         attempts: job.attempts,
         counts: job.counts,
         created_at: job.created_at,
-        took_ms: job.started_at.zip(job.finished_at).map(|(start, end)| milliseconds_between(start, end)),
+        took_ms: job
+            .started_at
+            .zip(job.finished_at)
+            .map(|(start, end)| milliseconds_between(start, end)),
         error: job.error,
         filename: job.request.filename,
         id: job.id,

@@ -10,7 +10,9 @@ use mnemosyne_services::{SearchSettings, ServiceError};
 use super::libraries::type_choices;
 use super::rows::{all_libraries, library_ref};
 use super::shell::{PageError, PageResult, Params, Visitor};
-use super::view::{Answer, Choice, Highlighter, Hit, LegBar, LibraryRef, ModelLabel, SearchPage, Section, href};
+use super::view::{
+    Answer, Choice, Highlighter, Hit, LegBar, LibraryRef, ModelLabel, SearchPage, Section, href,
+};
 use crate::state::AppState;
 
 /// How long an excerpt is, in characters.
@@ -40,20 +42,30 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor, params
     } else {
         let request = SearchRequest {
             query: query.to_owned(),
-            workspace_id: chosen.and_then(|library| library.workspace_id.as_ref()).map(ToString::to_string),
+            workspace_id: chosen
+                .and_then(|library| library.workspace_id.as_ref())
+                .map(ToString::to_string),
             library_uid: chosen.map(|library| library.uid.to_string()),
             library_type: kind.map(|kind| kind.as_str().to_owned()),
             ..SearchRequest::default()
         };
         match services.search(caller, request).await {
-            Ok(outcome) => (Some(present(outcome, query, &all, &services.settings().search)), None),
-            Err(ServiceError::Invalid(problems)) => {
-                (None, Some(problems.into_values().flatten().collect::<Vec<_>>().join(" ")))
-            }
+            Ok(outcome) => (
+                Some(present(outcome, query, &all, &services.settings().search)),
+                None,
+            ),
+            Err(ServiceError::Invalid(problems)) => (
+                None,
+                Some(problems.into_values().flatten().collect::<Vec<_>>().join(" ")),
+            ),
             Err(error) => return Err(error.into()),
         }
     };
-    let status = if problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let status = if problem.is_some() {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::OK
+    };
     let mut frame = visitor.frame(&state, "Search", Section::Search).await;
     frame.query = query.to_owned();
     let page = SearchPage {
@@ -91,7 +103,12 @@ fn library_choices(
     query: &str,
 ) -> Vec<Choice> {
     let kind_word = kind.map(LibraryType::as_str).unwrap_or_default();
-    let address = |library: &str| href("/search/", &[("q", query), ("type", kind_word), ("library", library)]);
+    let address = |library: &str| {
+        href(
+            "/search/",
+            &[("q", query), ("type", kind_word), ("library", library)],
+        )
+    };
     let is_chosen = |library: &Library| chosen.is_some_and(|chosen| chosen.uid == library.uid);
     let mut offered: Vec<&Library> = all
         .iter()
@@ -126,23 +143,46 @@ fn present(outcome: SearchOutcome, query: &str, all: &[Library], settings: &Sear
         .iter()
         .find(|model| model.kind == ModelKind::Lexical)
         .or(outcome.models.first())
-        .map(|model| ModelLabel { name: model.id.clone(), kind: model.kind });
+        .map(|model| ModelLabel {
+            name: model.id.clone(),
+            kind: model.kind,
+        });
     Answer {
-        hits: outcome.hits.into_iter().map(|hit| present_hit(hit, &highlighter, all, settings)).collect(),
+        hits: outcome
+            .hits
+            .into_iter()
+            .map(|hit| present_hit(hit, &highlighter, all, settings))
+            .collect(),
         took_ms: took.max(0.0).round() as u64,
-        degraded: outcome.degraded.iter().map(|word| degraded_sentence(word)).collect(),
+        degraded: outcome
+            .degraded
+            .iter()
+            .map(|word| degraded_sentence(word))
+            .collect(),
         model,
     }
 }
 
-fn present_hit(found: SearchHit, highlighter: &Highlighter, all: &[Library], settings: &SearchSettings) -> Hit {
+fn present_hit(
+    found: SearchHit,
+    highlighter: &Highlighter,
+    all: &[Library],
+    settings: &SearchSettings,
+) -> Hit {
     let legs = leg_bars(&found, settings);
     let hit = found.hit;
-    let library = all.iter().find(|library| library.uid == hit.library_uid).map_or_else(
-        // Made between the two questions.
-        || LibraryRef { uid: hit.library_uid.clone(), name: "new library".to_owned(), kind: hit.library_type },
-        library_ref,
-    );
+    let library = all
+        .iter()
+        .find(|library| library.uid == hit.library_uid)
+        .map_or_else(
+            // Made between the two questions.
+            || LibraryRef {
+                uid: hit.library_uid.clone(),
+                name: "new library".to_owned(),
+                kind: hit.library_type,
+            },
+            library_ref,
+        );
     Hit {
         excerpt: highlighter.excerpt(&hit.text, EXCERPT_CHARS),
         chunk_uid: hit.chunk_uid,
@@ -161,19 +201,34 @@ fn present_hit(found: SearchHit, highlighter: &Highlighter, all: &[Library], set
 /// weight depends on the model.
 fn leg_bars(found: &SearchHit, settings: &SearchSettings) -> Vec<LegBar> {
     let part = |leg: Leg, weight: f32| {
-        found.legs.get(&leg).map_or(0.0, |score| weight / (settings.rrf_k + score.rank as f32))
+        found
+            .legs
+            .get(&leg)
+            .map_or(0.0, |score| weight / (settings.rrf_k + score.rank as f32))
     };
     let fulltext = part(Leg::Fulltext, settings.weight_fulltext);
     let graph = part(Leg::Graph, settings.weight_graph);
-    let vector = if found.legs.contains_key(&Leg::Vector) { found.score - fulltext - graph } else { 0.0 };
-    [(Leg::Vector, vector), (Leg::Fulltext, fulltext), (Leg::Graph, graph)]
-        .into_iter()
-        .map(|(leg, part)| LegBar {
-            leg,
-            found: found.legs.get(&leg).map(|score| (score.rank as u64, score.score)),
-            share: if found.score > 0.0 { (part / found.score).clamp(0.0, 1.0) } else { 0.0 },
-        })
-        .collect()
+    let vector = if found.legs.contains_key(&Leg::Vector) {
+        found.score - fulltext - graph
+    } else {
+        0.0
+    };
+    [
+        (Leg::Vector, vector),
+        (Leg::Fulltext, fulltext),
+        (Leg::Graph, graph),
+    ]
+    .into_iter()
+    .map(|(leg, part)| LegBar {
+        leg,
+        found: found.legs.get(&leg).map(|score| (score.rank as u64, score.score)),
+        share: if found.score > 0.0 {
+            (part / found.score).clamp(0.0, 1.0)
+        } else {
+            0.0
+        },
+    })
+    .collect()
 }
 
 /// What a word of `degraded` means to a person.
@@ -185,8 +240,12 @@ fn degraded_sentence(word: &str) -> String {
         "vector_failed" => "The search by meaning failed; results come from words and concepts alone.",
         "fulltext_failed" => "The search for words failed; results come from vectors and concepts alone.",
         "graph_failed" => "The search over concepts failed; results come from vectors and words alone.",
-        "embedder_unavailable" => "The embedding model does not answer; results come from words and concepts alone.",
-        "embedder_refused" => "The embedding model refused the question; results come from words and concepts alone.",
+        "embedder_unavailable" => {
+            "The embedding model does not answer; results come from words and concepts alone."
+        }
+        "embedder_refused" => {
+            "The embedding model refused the question; results come from words and concepts alone."
+        }
         other => return format!("A part of the search was left out ({other})."),
     }
     .to_owned()
@@ -237,7 +296,10 @@ mod tests {
         let bars = leg_bars(&found, &settings);
         let shares: Vec<f32> = bars.iter().map(|bar| bar.share).collect();
         assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-3, "{shares:?}");
-        assert!((shares[0] - 0.2337).abs() < 1e-3 && shares[2] == 0.0, "{shares:?}");
+        assert!(
+            (shares[0] - 0.2337).abs() < 1e-3 && shares[2] == 0.0,
+            "{shares:?}"
+        );
         assert_eq!(bars[1].found, Some((2, 7.5)));
     }
 

@@ -14,7 +14,9 @@ use http::{HeaderValue, StatusCode, header};
 use mnemosyne_domain::{JobStatus, Principal};
 use mnemosyne_services::ServiceError;
 
-use super::view::{ActivityBadge, ErrorPage, Field, Frame, Notice, NoticeKind, Section, Viewer, count, plural};
+use super::view::{
+    ActivityBadge, ErrorPage, Field, Frame, Notice, NoticeKind, Section, Viewer, count, plural,
+};
 use crate::csrf::Csrf;
 use crate::error::{ApiError, Audience, Described, describe};
 use crate::middleware::request_info::RequestInfo;
@@ -103,7 +105,10 @@ impl Done {
                 link: activity(),
                 ..Notice::new(
                     NoticeKind::Good,
-                    format!("{} taken; each shows up here once it is read.", plural(files, "file was", "files were")),
+                    format!(
+                        "{} taken; each shows up here once it is read.",
+                        plural(files, "file was", "files were")
+                    ),
                 )
             },
             Self::Retried => Notice::new(NoticeKind::Good, "The job is back at work."),
@@ -113,13 +118,19 @@ impl Done {
                 format!("{} back at work.", plural(jobs, "job is", "jobs are")),
             ),
             Self::Cancelled => Notice::new(NoticeKind::Good, "The job was cancelled."),
-            Self::Revoked => Notice::new(NoticeKind::Good, "The token was revoked; it is refused from now on."),
+            Self::Revoked => Notice::new(
+                NoticeKind::Good,
+                "The token was revoked; it is refused from now on.",
+            ),
             Self::DemoLoaded(0) => Notice::new(NoticeKind::Info, "The demo library is here already."),
             Self::DemoLoaded(documents) => Notice {
                 link: activity(),
                 ..Notice::new(
                     NoticeKind::Good,
-                    format!("The demo library is on its way: {}.", plural(documents, "document", "documents")),
+                    format!(
+                        "The demo library is on its way: {}.",
+                        plural(documents, "document", "documents")
+                    ),
                 )
             },
         }
@@ -146,8 +157,12 @@ impl FromRequestParts<AppState> for Visitor {
     /// Strangers are sent to the sign-in page; a script of ours that asks for JSON hears 401 instead of a page, without
     /// the challenge that would make the browser open a dialog of its own.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
-        let csrf = Csrf::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
-        let info = RequestInfo::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let csrf = Csrf::from_request_parts(parts, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let info = RequestInfo::from_request_parts(parts, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
         let signed_in = match SignedIn::from_request_parts(parts, state).await {
             Ok(signed_in) => signed_in,
             Err(response)
@@ -171,7 +186,9 @@ impl FromRequestParts<AppState> for Visitor {
             session_key: signed_in.session_key,
             csrf,
             info,
-            done: jar.get(NOTICE_COOKIE).and_then(|cookie| Done::decode(cookie.value())),
+            done: jar
+                .get(NOTICE_COOKIE)
+                .and_then(|cookie| Done::decode(cookie.value())),
         })
     }
 }
@@ -213,8 +230,13 @@ impl Visitor {
     /// Sends on to a page that says what was done.
     pub(super) fn done(&self, done: Done, path: &str) -> Response {
         let mut response = Redirect::to(path).into_response();
-        let cookie =
-            set_cookie(NOTICE_COOKIE, &done.encode(), NOTICE_AGE, ReadableBy::ServerOnly, self.info.scheme);
+        let cookie = set_cookie(
+            NOTICE_COOKIE,
+            &done.encode(),
+            NOTICE_AGE,
+            ReadableBy::ServerOnly,
+            self.info.scheme,
+        );
         response.headers_mut().append(header::SET_COOKIE, cookie);
         response
     }
@@ -222,9 +244,14 @@ impl Visitor {
 
 fn viewer(principal: &Principal) -> Option<Viewer> {
     match principal {
-        Principal::User { username, is_superuser, .. } => {
-            Some(Viewer { username: username.clone(), is_superuser: *is_superuser })
-        }
+        Principal::User {
+            username,
+            is_superuser,
+            ..
+        } => Some(Viewer {
+            username: username.clone(),
+            is_superuser: *is_superuser,
+        }),
         Principal::Bearer(_) | Principal::Local => None,
     }
 }
@@ -258,7 +285,11 @@ impl<S: Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        Ok(Self(pairs.map(|Query(pairs)| pairs.into_iter().collect()).unwrap_or_default()))
+        Ok(Self(
+            pairs
+                .map(|Query(pairs)| pairs.into_iter().collect())
+                .unwrap_or_default(),
+        ))
     }
 }
 
@@ -279,12 +310,19 @@ pub(super) type Fields = Vec<(String, String)>;
 
 /// The first value of a field; empty where it is absent.
 pub(super) fn value<'f>(fields: &'f Fields, name: &str) -> &'f str {
-    fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str()).unwrap_or_default()
+    fields
+        .iter()
+        .find(|(field, _)| field == name)
+        .map(|(_, value)| value.as_str())
+        .unwrap_or_default()
 }
 
 /// Every value of a field.
 pub(super) fn values<'f>(fields: &'f Fields, name: &'f str) -> impl Iterator<Item = &'f str> {
-    fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
+    fields
+        .iter()
+        .filter(move |(field, _)| field == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// What is wrong with a form, by field.
@@ -294,16 +332,20 @@ pub(super) type FormProblems = BTreeMap<String, Vec<String>>;
 pub(super) fn form_problems(error: ServiceError) -> Result<FormProblems, ServiceError> {
     match error {
         ServiceError::Invalid(problems) => Ok(problems),
-        ServiceError::Conflict { code: "name_conflict", message } => {
-            Ok(FormProblems::from([("name".to_owned(), vec![message])]))
-        }
+        ServiceError::Conflict {
+            code: "name_conflict",
+            message,
+        } => Ok(FormProblems::from([("name".to_owned(), vec![message])])),
         other => Err(other),
     }
 }
 
 /// A field as it was typed, with its problems.
 pub(super) fn typed(name: &str, value: impl Into<String>, problems: &FormProblems) -> Field {
-    Field { value: value.into(), errors: problems.get(name).cloned().unwrap_or_default() }
+    Field {
+        value: value.into(),
+        errors: problems.get(name).cloned().unwrap_or_default(),
+    }
 }
 
 /// Why there is no page. [`dress_failures`] makes one of it.
@@ -367,13 +409,27 @@ pub(super) async fn dress_failures(State(state): State<AppState>, request: Reque
         Some(key) => state.services().session_principal(&key).await.ok().flatten(),
         None => None,
     };
-    let mut frame = Frame::new(title(failure.status), csrf.map(|csrf| csrf.token()).unwrap_or_default(), Utc::now());
+    let mut frame = Frame::new(
+        title(failure.status),
+        csrf.map(|csrf| csrf.token()).unwrap_or_default(),
+        Utc::now(),
+    );
     if let Some(principal) = principal {
         frame.viewer = viewer(&principal);
         frame.badge = badge(&state, &principal).await;
     }
-    let fields = failure.fields.values().flatten().cloned().collect::<Vec<_>>().join(" ");
-    let message = if fields.is_empty() { failure.detail } else { format!("{} {fields}", failure.detail) };
+    let fields = failure
+        .fields
+        .values()
+        .flatten()
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let message = if fields.is_empty() {
+        failure.detail
+    } else {
+        format!("{} {fields}", failure.detail)
+    };
     let page = ErrorPage {
         frame,
         status: failure.status.as_u16(),
@@ -383,7 +439,9 @@ pub(super) async fn dress_failures(State(state): State<AppState>, request: Reque
     };
     let mut response = error_response(failure.status, &page);
     if let Some(pause) = failure.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
     }
     response
 }
@@ -453,7 +511,10 @@ mod tests {
             Done::DemoLoaded(12),
         ] {
             let text = done.encode();
-            assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'), "{text}");
+            assert!(
+                text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'),
+                "{text}"
+            );
             assert_eq!(Done::decode(&text), Some(done));
             assert!(!done.notice().text.is_empty());
         }
@@ -489,7 +550,10 @@ mod tests {
 
     #[test]
     fn a_taken_name_is_a_problem_with_the_name() {
-        let conflict = ServiceError::Conflict { code: "name_conflict", message: "Taken.".into() };
+        let conflict = ServiceError::Conflict {
+            code: "name_conflict",
+            message: "Taken.".into(),
+        };
         assert_eq!(form_problems(conflict).unwrap()["name"], ["Taken."]);
         assert!(form_problems(ServiceError::NotFound("library")).is_err());
     }

@@ -50,7 +50,10 @@ pub(super) async fn receive(
 ) -> PageResult {
     let audience = Audience::of(request.uri().path(), request.headers());
     let headers = request.headers().clone();
-    let library = state.services().library(&visitor.principal, &library_uid(&uid)?).await?;
+    let library = state
+        .services()
+        .library(&visitor.principal, &library_uid(&uid)?)
+        .await?;
     let form = match Multipart::from_request(request, &state).await {
         Ok(form) => form,
         Err(_) => {
@@ -91,7 +94,11 @@ async fn receive_files(
     while let Some(field) = within(SILENCE, form.next_field()).await? {
         parts += 1;
         if parts > MAX_FILES {
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_form", "Too many files in one form."));
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_form",
+                "Too many files in one form.",
+            ));
         }
         let name = field.name().unwrap_or_default().to_owned();
         if name != FILE_FIELD {
@@ -103,7 +110,12 @@ async fn receive_files(
         }
         if !is_checked {
             // The form sends its token before its files, so not a byte of a forged upload is stored.
-            csrf::check(headers, &visitor.info, &state.settings().csrf_trusted_origins, token.as_deref())?;
+            csrf::check(
+                headers,
+                &visitor.info,
+                &state.settings().csrf_trusted_origins,
+                token.as_deref(),
+            )?;
             is_checked = true;
         }
         let filename = field.file_name().map(base_name).unwrap_or_default();
@@ -132,11 +144,16 @@ async fn receive_files(
         let (services, caller) = (services.clone(), visitor.principal.clone());
         // Runs to its end even where the browser goes away, so that no stored file is left without a job.
         let asked = tokio::spawn(async move {
-            services.ingest(&caller, request, Some(upload), Queue::Embedding).await
+            services
+                .ingest(&caller, request, Some(upload), Queue::Embedding)
+                .await
         });
         match asked.await {
             Ok(Ok(enqueued)) => received.taken.push(enqueued),
-            Ok(Err(error)) => received.refused.push(Refused { filename, error: error.into() }),
+            Ok(Err(error)) => received.refused.push(Refused {
+                filename,
+                error: error.into(),
+            }),
             Err(error) => {
                 let error = ApiError::internal(&format!("a request to ingest broke down: {error}"));
                 received.refused.push(Refused { filename, error });
@@ -144,12 +161,21 @@ async fn receive_files(
         }
     }
     if !is_checked {
-        csrf::check(headers, &visitor.info, &state.settings().csrf_trusted_origins, token.as_deref())?;
+        csrf::check(
+            headers,
+            &visitor.info,
+            &state.settings().csrf_trusted_origins,
+            token.as_deref(),
+        )?;
     }
     if received.taken.is_empty() && received.refused.is_empty() {
         received.refused.push(Refused {
             filename: String::new(),
-            error: ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_file", "Choose at least one file."),
+            error: ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "no_file",
+                "Choose at least one file.",
+            ),
         });
     }
     Ok(received)
@@ -157,15 +183,32 @@ async fn receive_files(
 
 /// The status where something was refused: that of the first refusal.
 fn status(received: &Received) -> StatusCode {
-    received.refused.first().map_or(StatusCode::OK, |refused| refused.error.0.status)
+    received
+        .refused
+        .first()
+        .map_or(StatusCode::OK, |refused| refused.error.0.status)
 }
 
 /// One file's problem in a sentence.
 fn sentence(refused: &Refused) -> String {
     let described = &refused.error.0;
-    let fields = described.fields.values().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let what = if fields.is_empty() { described.detail.as_str() } else { fields.as_str() };
-    if refused.filename.is_empty() { what.to_owned() } else { format!("“{}”: {what}", refused.filename) }
+    let fields = described
+        .fields
+        .values()
+        .flatten()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let what = if fields.is_empty() {
+        described.detail.as_str()
+    } else {
+        fields.as_str()
+    };
+    if refused.filename.is_empty() {
+        what.to_owned()
+    } else {
+        format!("“{}”: {what}", refused.filename)
+    }
 }
 
 /// All problems in a few sentences, with what was taken all the same.
@@ -205,7 +248,11 @@ fn as_json(received: Received) -> Response {
         "detail": received.refused.iter().map(sentence).collect::<Vec<_>>().join(" "),
         "code": first.error.0.code,
     });
-    let status = if jobs.is_empty() { status(&received) } else { StatusCode::MULTI_STATUS };
+    let status = if jobs.is_empty() {
+        status(&received)
+    } else {
+        StatusCode::MULTI_STATUS
+    };
     (status, Json(body)).into_response()
 }
 
@@ -219,10 +266,16 @@ mod tests {
             filename: name.to_owned(),
             error: ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "It is too large."),
         };
-        let received = Received { taken: Vec::new(), refused: vec![refused("a.pdf"), refused("")] };
+        let received = Received {
+            taken: Vec::new(),
+            refused: vec![refused("a.pdf"), refused("")],
+        };
         assert_eq!(problem(&received), "“a.pdf”: It is too large. It is too large.");
         assert_eq!(status(&received), StatusCode::PAYLOAD_TOO_LARGE);
-        let many = Received { taken: Vec::new(), refused: (0..7).map(|_| refused("x")).collect() };
+        let many = Received {
+            taken: Vec::new(),
+            refused: (0..7).map(|_| refused("x")).collect(),
+        };
         assert!(problem(&many).ends_with("2 more were refused."));
     }
 }

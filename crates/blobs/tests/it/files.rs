@@ -38,10 +38,18 @@ async fn blobs_are_for_their_owner_only() {
     let root = folder.path().join("blobs");
     let blobs = FileBlobs::open(&root).await.unwrap();
     let stored = blobs.put_bytes(Bytes::from_static(b"secret")).await.unwrap();
-    let file = root.join(&stored.digest[..2]).join(&stored.digest[2..4]).join(&stored.digest);
+    let file = root
+        .join(&stored.digest[..2])
+        .join(&stored.digest[2..4])
+        .join(&stored.digest);
     assert_eq!(files(&root), [file.clone()]);
     assert_eq!(mode(&file), 0o600);
-    for directory in [root.as_path(), &root.join("tmp"), file.parent().unwrap(), file.parent().unwrap().parent().unwrap()] {
+    for directory in [
+        root.as_path(),
+        &root.join("tmp"),
+        file.parent().unwrap(),
+        file.parent().unwrap().parent().unwrap(),
+    ] {
         assert_eq!(mode(directory), 0o700, "{}", directory.display());
     }
 }
@@ -63,7 +71,8 @@ async fn only_old_drafts_are_removed() {
     let (old, young) = (folder.path().join("tmp/old"), folder.path().join("tmp/young"));
     for (draft, age) in [(&old, 3_700), (&young, 3_000)] {
         let file = File::create(draft).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age))
+            .unwrap();
     }
     FileBlobs::open(folder.path()).await.unwrap();
     assert!(!old.exists());
@@ -76,7 +85,10 @@ async fn what_fails_leaves_no_draft() {
     let blobs = FileBlobs::open(folder.path()).await.unwrap();
     let large = || Box::pin(stream::iter((0..4).map(|_| Ok(Bytes::from(vec![1; 300_000])))));
     blobs.put(large(), 1_000_000).await.unwrap_err();
-    let broken = stream::iter([Ok(Bytes::from(vec![1; 300_000])), Err(std::io::Error::other("gone"))]);
+    let broken = stream::iter([
+        Ok(Bytes::from(vec![1; 300_000])),
+        Err(std::io::Error::other("gone")),
+    ]);
     blobs.put(Box::pin(broken), u64::MAX).await.unwrap_err();
     assert_eq!(files(folder.path()), [PathBuf::new(); 0]);
 }
@@ -86,8 +98,14 @@ async fn a_folder_that_is_gone_is_unavailable_and_not_a_missing_blob() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = FileBlobs::open(folder.path()).await.unwrap();
     fs::remove_dir_all(folder.path()).unwrap();
-    for refused in [blobs.put_bytes(Bytes::from_static(b"x")).await.map(drop), mnemosyne_check(&blobs).await] {
-        assert!(matches!(refused, Err(mnemosyne_domain::StoreError::Unavailable(_))), "{refused:?}");
+    for refused in [
+        blobs.put_bytes(Bytes::from_static(b"x")).await.map(drop),
+        mnemosyne_check(&blobs).await,
+    ] {
+        assert!(
+            matches!(refused, Err(mnemosyne_domain::StoreError::Unavailable(_))),
+            "{refused:?}"
+        );
     }
 }
 
@@ -101,14 +119,19 @@ const CHILD_FOLDER: &str = "MNEMOSYNE_TEST_BLOBS_FOLDER";
 /// Not a test by itself: writes blobs until it is killed, and says which are acknowledged.
 #[tokio::test]
 async fn writer_to_be_killed() {
-    let Some(folder) = std::env::var_os(CHILD_FOLDER) else { return };
+    let Some(folder) = std::env::var_os(CHILD_FOLDER) else {
+        return;
+    };
     let blobs = FileBlobs::open(Path::new(&folder)).await.unwrap();
     for number in 0_u32.. {
         let length = 1 + (number as usize * 7_919) % 400_000;
         let pieces = (0..4).map(move |part| Ok(Bytes::from(vec![(number + part) as u8; length])));
         let mut content = vec![Ok(Bytes::copy_from_slice(&number.to_le_bytes()))];
         content.extend(pieces);
-        let stored = blobs.put(Box::pin(stream::iter(content)), u64::MAX).await.unwrap();
+        let stored = blobs
+            .put(Box::pin(stream::iter(content)), u64::MAX)
+            .await
+            .unwrap();
         let mut out = std::io::stdout().lock();
         writeln!(out, "stored {}", stored.digest).unwrap();
         out.flush().unwrap();
@@ -139,7 +162,11 @@ fn a_killed_writer_leaves_whole_blobs_only() {
             continue;
         }
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-        assert_eq!(hex::encode(Sha256::digest(fs::read(&file).unwrap())), name, "a blob is whole");
+        assert_eq!(
+            hex::encode(Sha256::digest(fs::read(&file).unwrap())),
+            name,
+            "a blob is whole"
+        );
         seen.insert(name);
     }
     assert!(acknowledged.len() >= 36, "{}", acknowledged.len());

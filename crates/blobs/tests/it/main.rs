@@ -1,4 +1,10 @@
 //! The conformance of every store of blobs, and what a folder of files promises beyond it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 mod files;
 

@@ -30,7 +30,10 @@ fn clause_rank(text: &str) -> Option<Rank> {
     if first.starts_with('§') {
         return Some(Rank::Clause);
     }
-    const WORDS: &[&str] = &["article", "section", "clause", "schedule", "annex", "artikel", "absatz", "anlage", "annexe", "clausule"];
+    const WORDS: &[&str] = &[
+        "article", "section", "clause", "schedule", "annex", "artikel", "absatz", "anlage", "annexe",
+        "clausule",
+    ];
     if WORDS.contains(&first.to_lowercase().as_str()) {
         let second = text.split_whitespace().nth(1)?;
         let numbered = second.starts_with(|c: char| c.is_ascii_digit() || "IVXLC".contains(c));
@@ -38,10 +41,20 @@ fn clause_rank(text: &str) -> Option<Rank> {
     }
     let core = first.trim_start_matches('(').trim_end_matches([')', '.', ':']);
     let parts: Vec<&str> = core.split('.').collect();
-    if !core.is_empty() && parts.iter().all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())) {
+    if !core.is_empty()
+        && parts
+            .iter()
+            .all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()))
+    {
         let marked = parts.len() > 1 || first.ends_with(['.', ')', ':']);
-        return marked.then_some(if parts.len() <= 2 { Rank::Clause } else { Rank::SubClause });
+        return marked.then_some(if parts.len() <= 2 {
+            Rank::Clause
+        } else {
+            Rank::SubClause
+        });
     }
-    let lettered = first.ends_with([')', '.']) && (core.len() == 1 || core.chars().all(|c| "ivx".contains(c))) && core.chars().all(|c| c.is_ascii_lowercase());
+    let lettered = first.ends_with([')', '.'])
+        && (core.len() == 1 || core.chars().all(|c| "ivx".contains(c)))
+        && core.chars().all(|c| c.is_ascii_lowercase());
     (lettered || matches!(first, "-" | "•" | "–")).then_some(Rank::SubClause)
 }

@@ -11,13 +11,22 @@ pub(super) fn mark(document: &Document, outline: &mut Outline) {
     for piece in &mut outline.pieces {
         let text = piece.text(document);
         if piece.is_heading() {
-            piece.boundary = if contains_date(text) { Boundary::Hard } else { Boundary::Soft };
+            piece.boundary = if contains_date(text) {
+                Boundary::Hard
+            } else {
+                Boundary::Soft
+            };
             dated = None;
             continue;
         }
         if let Some(end) = leading_date(text) {
-            let is_date_line = text.lines().next().is_some_and(|line| line.chars().count() <= 60) && text.lines().count() == 1;
-            let label = if is_date_line && text.len() <= end + 24 { text } else { &text[..end] };
+            let is_date_line = text.lines().next().is_some_and(|line| line.chars().count() <= 60)
+                && text.lines().count() == 1;
+            let label = if is_date_line && text.len() <= end + 24 {
+                text
+            } else {
+                &text[..end]
+            };
             let mut path = sections[piece.section].clone();
             path.push(label.trim_end_matches([',', '.', ':', ';', ' ']).to_owned());
             sections.push(path);

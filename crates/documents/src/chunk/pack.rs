@@ -13,7 +13,7 @@ pub const HARD_CAP_FACTOR: usize = 8;
 
 /// A section smaller than the target by more than this factor shares its chunk with the next. Others stand alone, so that
 /// each is found under its own headings.
-const LEAST_SECTION: usize = 10;
+const LEAST_SECTION: usize = 16;
 
 /// Packs pieces in order.
 pub(super) fn pack(document: &Document, outline: Outline, profile: &LibraryTypeProfile) -> Vec<ChunkDraft> {
@@ -61,7 +61,9 @@ impl Packer<'_> {
         }
         // What stands in `current` now, if anything, wants to be with this piece.
         let lead = joined - length;
-        let stays_whole = !piece.is_part && matches!(piece.kind, BlockKind::Code | BlockKind::Table) && length <= self.max * HARD_CAP_FACTOR;
+        let stays_whole = !piece.is_part
+            && matches!(piece.kind, BlockKind::Code | BlockKind::Table)
+            && length <= self.max * HARD_CAP_FACTOR;
         if stays_whole {
             if lead * 2 > self.max {
                 self.flush();
@@ -79,12 +81,27 @@ impl Packer<'_> {
             BlockKind::Code | BlockKind::Table | BlockKind::Verse => CutAt::Lines,
             _ => CutAt::Sentences,
         };
-        let limit = if at == CutAt::Lines { room } else { room.min(self.target) };
+        let limit = if at == CutAt::Lines {
+            room
+        } else {
+            room.min(self.target)
+        };
         let (part, rest) = cut(self.text, piece.span.clone(), limit, at);
         if !rest.is_empty() {
-            waiting.push(Piece { span: rest, boundary: Boundary::None, joins_previous: false, after_break: false, is_part: true, ..piece.clone() });
+            waiting.push(Piece {
+                span: rest,
+                boundary: Boundary::None,
+                joins_previous: false,
+                after_break: false,
+                is_part: true,
+                ..piece.clone()
+            });
         }
-        self.current.push(Piece { span: part, is_part: true, ..piece });
+        self.current.push(Piece {
+            span: part,
+            is_part: true,
+            ..piece
+        });
     }
 
     /// Whether the current chunk ends before a piece.
@@ -113,7 +130,11 @@ impl Packer<'_> {
 
     /// Ends the chunk; headings at its end go over to the next.
     fn flush_keeping_leads(&mut self) {
-        let keep = self.current.iter().rposition(|piece| !piece.keeps_with_next).map_or(0, |last| last + 1);
+        let keep = self
+            .current
+            .iter()
+            .rposition(|piece| !piece.keeps_with_next)
+            .map_or(0, |last| last + 1);
         let leads = self.current.split_off(keep);
         self.flush();
         self.current = leads;
@@ -172,8 +193,18 @@ impl Packer<'_> {
     /// Where the chunk begins if the last sentences of the one before stand in it again.
     fn overlap_start(&self, before: &[Piece], chunk: &[Piece], overlap: usize) -> Option<usize> {
         let (last, first) = (before.last()?, chunk.first()?);
-        let is_prose = |piece: &Piece| matches!(piece.kind, BlockKind::Paragraph | BlockKind::Quote | BlockKind::ListItem);
-        if overlap == 0 || last.section != first.section || first.boundary == Boundary::Hard || !is_prose(last) || !is_prose(first) {
+        let is_prose = |piece: &Piece| {
+            matches!(
+                piece.kind,
+                BlockKind::Paragraph | BlockKind::Quote | BlockKind::ListItem
+            )
+        };
+        if overlap == 0
+            || last.section != first.section
+            || first.boundary == Boundary::Hard
+            || !is_prose(last)
+            || !is_prose(first)
+        {
             return None;
         }
         let size = self.chars(&(last.span.end..span_of(chunk).end));
@@ -187,7 +218,10 @@ impl Packer<'_> {
         let mut index = 0;
         while index < chunk.len() {
             let section = chunk[index].section;
-            let end = chunk[index..].iter().position(|piece| piece.section != section).map_or(chunk.len(), |length| index + length);
+            let end = chunk[index..]
+                .iter()
+                .position(|piece| piece.section != section)
+                .map_or(chunk.len(), |length| index + length);
             let size = self.chars(&span_of(&chunk[index..end]));
             if size > best.0 {
                 best = (size, section);

@@ -68,7 +68,10 @@ impl Outline {
             }
             let keeps_with_next = if let BlockKind::Heading { level } = block.kind {
                 open.retain(|(other, _)| *other < level);
-                let name: String = single_line(&document.text[block.span.clone()]).chars().take(MAX_HEADING_CHARS).collect();
+                let name: String = single_line(&document.text[block.span.clone()])
+                    .chars()
+                    .take(MAX_HEADING_CHARS)
+                    .collect();
                 open.push((level, name));
                 sections.push(open.iter().map(|(_, name)| name.clone()).collect());
                 true

@@ -26,12 +26,23 @@ fn is_speech(text: &str) -> bool {
 
 /// `INT. KITCHEN - NIGHT`.
 fn is_slug_line(text: &str) -> bool {
-    ["INT.", "EXT.", "INT/EXT", "INT./EXT.", "I/E."].iter().any(|start| text.starts_with(start)) && text.chars().count() < 120
+    ["INT.", "EXT.", "INT/EXT", "INT./EXT.", "I/E."]
+        .iter()
+        .any(|start| text.starts_with(start))
+        && text.chars().count() < 120
 }
 
 /// `ODILE (whispering)` over a line of a play.
 fn is_character_cue(text: &str) -> bool {
-    let name = text.split('(').next().unwrap_or_default().trim_end_matches([':', ' ']);
+    let name = text
+        .split('(')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches([':', ' ']);
     let letters = name.chars().filter(|c| c.is_alphabetic()).count();
-    letters >= 2 && name.chars().count() <= 40 && !text.contains('\n') && name.chars().all(|c| !c.is_lowercase()) && !name.ends_with(['.', '!', '?'])
+    letters >= 2
+        && name.chars().count() <= 40
+        && !text.contains('\n')
+        && name.chars().all(|c| !c.is_lowercase())
+        && !name.ends_with(['.', '!', '?'])
 }

@@ -21,20 +21,33 @@ pub(super) fn cut(text: &str, span: Range<usize>, limit: usize, at: CutAt) -> (R
         return (span.clone(), span.end..span.end);
     };
     // A part should not be a scrap: the number of a clause alone, say.
-    let least = whole.char_indices().nth(limit / 4).map_or(0, |(offset, _)| offset);
+    let least = whole
+        .char_indices()
+        .nth(limit / 4)
+        .map_or(0, |(offset, _)| offset);
     let best = match at {
         CutAt::Lines => whole[..hard].rfind('\n').map(|offset| offset + 1),
         CutAt::Sentences => last_sentence_start(whole, hard, least),
     };
     let end = best
         .filter(|offset| *offset > least)
-        .or_else(|| whole[..hard].rfind(char::is_whitespace).filter(|offset| *offset > 0 && *offset >= least.min(hard / 8)))
+        .or_else(|| {
+            whole[..hard]
+                .rfind(char::is_whitespace)
+                .filter(|offset| *offset > 0 && *offset >= least.min(hard / 8))
+        })
         .unwrap_or(hard);
     let part = whole[..end].trim_end();
     if part.is_empty() {
-        return (span.start..span.start + hard, trimmed_start(text, span.start + hard..span.end));
+        return (
+            span.start..span.start + hard,
+            trimmed_start(text, span.start + hard..span.end),
+        );
     }
-    (span.start..span.start + part.len(), trimmed_start(text, span.start + end..span.end))
+    (
+        span.start..span.start + part.len(),
+        trimmed_start(text, span.start + end..span.end),
+    )
 }
 
 fn trimmed_start(text: &str, span: Range<usize>) -> Range<usize> {
@@ -60,7 +73,9 @@ pub(super) fn tail_sentences(text: &str, span: Range<usize>, limit: usize) -> Op
     let (earliest, _) = whole.char_indices().rev().take(limit).last()?;
     // Looking back a sentence's length is enough to find where sentences begin.
     let from = whole.floor_char_boundary(earliest.saturating_sub(600));
-    let from = whole[from..].find(char::is_whitespace).map_or(from, |space| from + space);
+    let from = whole[from..]
+        .find(char::is_whitespace)
+        .map_or(from, |space| from + space);
     let begin = if earliest <= 600 { 0 } else { from };
     whole[begin..]
         .split_sentence_bound_indices()
@@ -85,7 +100,10 @@ mod tests {
         assert_eq!(&text[rest], "And a third.");
         let text = "no sentence ends in all of this text";
         let (part, rest) = cut(text, 0..text.len(), 14, CutAt::Sentences);
-        assert_eq!((&text[part], &text[rest]), ("no sentence", "ends in all of this text"));
+        assert_eq!(
+            (&text[part], &text[rest]),
+            ("no sentence", "ends in all of this text")
+        );
         let text = "ääääääääää";
         let (part, rest) = cut(text, 0..text.len(), 4, CutAt::Sentences);
         assert_eq!((&text[part], &text[rest]), ("ääää", "ääääää"));
@@ -93,7 +111,12 @@ mod tests {
 
     #[test]
     fn a_clause_keeps_its_number() {
-        let text = format!("1. {} end", "The lessee shall keep the boat in good order and repair ".repeat(6).trim());
+        let text = format!(
+            "1. {} end",
+            "The lessee shall keep the boat in good order and repair "
+                .repeat(6)
+                .trim()
+        );
         let (part, _) = cut(&text, 0..text.len(), 100, CutAt::Sentences);
         assert!(part.len() > 60, "{part:?}");
     }

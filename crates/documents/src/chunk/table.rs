@@ -32,15 +32,42 @@ pub(super) fn mark(document: &Document, outline: &mut Outline) {
 }
 
 fn first_word(text: &str) -> String {
-    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_lowercase()
+    text.split(|c: char| !c.is_alphanumeric())
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 fn is_caption(text: &str) -> bool {
-    const WORDS: &[&str] = &["table", "figure", "fig", "chart", "exhibit", "tabelle", "abbildung", "abb", "tableau", "graphique", "diagramm"];
+    const WORDS: &[&str] = &[
+        "table",
+        "figure",
+        "fig",
+        "chart",
+        "exhibit",
+        "tabelle",
+        "abbildung",
+        "abb",
+        "tableau",
+        "graphique",
+        "diagramm",
+    ];
     WORDS.contains(&first_word(text).as_str()) && text.chars().take(24).any(|c| c.is_ascii_digit())
 }
 
 fn is_note(text: &str) -> bool {
-    const WORDS: &[&str] = &["note", "notes", "source", "sources", "quelle", "anmerkung", "remarque", "figures", "amounts", "all", "in"];
+    const WORDS: &[&str] = &[
+        "note",
+        "notes",
+        "source",
+        "sources",
+        "quelle",
+        "anmerkung",
+        "remarque",
+        "figures",
+        "amounts",
+        "all",
+        "in",
+    ];
     text.starts_with(['*', '†', '(', '¹', '²']) || WORDS.contains(&first_word(text).as_str())
 }

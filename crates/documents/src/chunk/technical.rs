@@ -37,7 +37,10 @@ fn settle(document: &Document, joined: &mut Vec<Piece>, run: &mut Vec<Piece>, ma
     if let [first, .., last] = run.as_slice() {
         let span = first.span.start..last.span.end;
         if document.text[span.clone()].chars().count() <= max_chars {
-            let whole = Piece { span, ..first.clone() };
+            let whole = Piece {
+                span,
+                ..first.clone()
+            };
             run.clear();
             joined.push(whole);
         }

@@ -25,18 +25,28 @@ fn build(blocks: &[(BlockKind, String)]) -> Document {
         }
         let start = document.text.len();
         document.text.push_str(text);
-        document.blocks.push(Block { kind: *kind, span: start..document.text.len(), page: Some(index as u32 / 5 + 1) });
+        document.blocks.push(Block {
+            kind: *kind,
+            span: start..document.text.len(),
+            page: Some(index as u32 / 5 + 1),
+        });
     }
     document
 }
 
 fn markdown(source: &str) -> Document {
-    let hint = FileHint { filename: "a.md".to_owned(), content_type: None };
+    let hint = FileHint {
+        filename: "a.md".to_owned(),
+        content_type: None,
+    };
     crate::parse(source.as_bytes(), &hint).expect("parses")
 }
 
-fn texts<'a>(document: &'a Document, kind: LibraryType) -> Vec<&'a str> {
-    chunk(document, kind.profile()).into_iter().map(|draft| &document.text[draft.span]).collect()
+fn texts(document: &Document, kind: LibraryType) -> Vec<&str> {
+    chunk(document, kind.profile())
+        .into_iter()
+        .map(|draft| &document.text[draft.span])
+        .collect()
 }
 
 fn kinds() -> impl Strategy<Value = BlockKind> {
@@ -62,7 +72,8 @@ fn words() -> impl Strategy<Value = String> {
         1 => Just("\"Yes,".to_owned()),
         1 => "[x]{40,90}",
     ];
-    (proptest::collection::vec(word, 1..60), 1_usize..12).prop_map(|(words, times)| words.join(" ").repeat(times))
+    (proptest::collection::vec(word, 1..60), 1_usize..12)
+        .prop_map(|(words, times)| words.join(" ").repeat(times))
 }
 
 proptest! {
@@ -120,7 +131,8 @@ proptest! {
 #[test]
 fn scenes_do_not_run_into_each_other_and_dialogue_stays() {
     let long = "He walked along the shore and thought of the lamp that had gone out. ".repeat(9);
-    let source = format!("# One\n\n{long}\n\n“Yes?”\n\n“No.”\n\n“Why?”\n\n---\n\nShort scene.\n\n# Two\n\nEnd.");
+    let source =
+        format!("# One\n\n{long}\n\n“Yes?”\n\n“No.”\n\n“Why?”\n\n---\n\nShort scene.\n\n# Two\n\nEnd.");
     let document = markdown(&source);
     let found = texts(&document, LibraryType::Fiction);
     assert_eq!(found.len(), 3, "{found:#?}");
@@ -155,18 +167,30 @@ fn code_is_never_cut_and_keeps_its_announcement() {
 #[test]
 fn each_entry_is_its_own_and_carries_its_date() {
     let long = "Fog all day and nothing but fog, and then the stove went out again. ".repeat(40);
-    let document = markdown(&format!("# Diary\n\n3 July 2021\n\nArrived.\n\n4 July 2021. {long}\n\nMore of it.\n\n## 5 July 2021\n\nLeft."));
+    let document = markdown(&format!(
+        "# Diary\n\n3 July 2021\n\nArrived.\n\n4 July 2021. {long}\n\nMore of it.\n\n## 5 July 2021\n\nLeft."
+    ));
     let drafts = chunk(&document, LibraryType::Journal.profile());
     assert_eq!(drafts[0].heading_path, ["Diary", "3 July 2021"]);
-    let second: Vec<_> = drafts.iter().filter(|draft| draft.heading_path == ["Diary", "4 July 2021"]).collect();
-    assert!(second.len() >= 2 && document.text[second[second.len() - 1].span.clone()].ends_with("More of it."));
-    assert_eq!(drafts.last().expect("some").heading_path, ["Diary", "5 July 2021"]);
+    let second: Vec<_> = drafts
+        .iter()
+        .filter(|draft| draft.heading_path == ["Diary", "4 July 2021"])
+        .collect();
+    assert!(
+        second.len() >= 2 && document.text[second[second.len() - 1].span.clone()].ends_with("More of it.")
+    );
+    assert_eq!(
+        drafts.last().expect("some").heading_path,
+        ["Diary", "5 July 2021"]
+    );
 }
 
 #[test]
 fn songs_give_their_data_first_and_keep_verses() {
     let verse = "The tide came in on a whistle of tin\\\nAnd the boats leaned over to hear\n\n".repeat(4);
-    let document = markdown(&format!("# Tide\n\nArtist: Us\\\nYear: 2019\n\n[Chorus]\n\n{verse}"));
+    let document = markdown(&format!(
+        "# Tide\n\nArtist: Us\\\nYear: 2019\n\n[Chorus]\n\n{verse}"
+    ));
     let found = texts(&document, LibraryType::Music);
     assert_eq!(found[0], "Tide\n\nArtist: Us\nYear: 2019");
     assert!(found[1].starts_with("[Chorus]\n\nThe tide"));
@@ -176,16 +200,34 @@ fn songs_give_their_data_first_and_keep_verses() {
 fn tables_keep_caption_and_notes() {
     let filler = "Revenue grew in all regions, as the following pages show in detail. ".repeat(12);
     let rows = "| North | 1,200 |\n".repeat(30);
-    let document = markdown(&format!("# Report\n\n{filler}\n\nTable 1: Revenue in thousands\n\n| Region | Sum |\n|---|---|\n{rows}\n\nSource: own books."));
+    let document = markdown(&format!(
+        "# Report\n\n{filler}\n\nTable 1: Revenue in thousands\n\n| Region | Sum |\n|---|---|\n{rows}\n\nSource: own books."
+    ));
     let found = texts(&document, LibraryType::Finance);
-    let table = found.iter().find(|text| text.contains("Region | Sum")).expect("a table");
-    assert!(table.contains("Table 1: Revenue") && table.contains("Source: own books.") && table.matches("North").count() == 30);
+    let table = found
+        .iter()
+        .find(|text| text.contains("Region | Sum"))
+        .expect("a table");
+    assert!(
+        table.contains("Table 1: Revenue")
+            && table.contains("Source: own books.")
+            && table.matches("North").count() == 30
+    );
 }
 
 #[test]
 fn clauses_begin_chunks_with_their_numbers() {
-    let clause = |number: u32| format!("{number}.1 The lessee shall keep the boat in good order. {}", "It shall not be lent. ".repeat(24));
-    let document = build(&[(BlockKind::Paragraph, clause(1)), (BlockKind::Paragraph, clause(2)), (BlockKind::Paragraph, clause(3))]);
+    let clause = |number: u32| {
+        format!(
+            "{number}.1 The lessee shall keep the boat in good order. {}",
+            "It shall not be lent. ".repeat(24)
+        )
+    };
+    let document = build(&[
+        (BlockKind::Paragraph, clause(1)),
+        (BlockKind::Paragraph, clause(2)),
+        (BlockKind::Paragraph, clause(3)),
+    ]);
     let found = texts(&document, LibraryType::Business);
     assert_eq!(found.len(), 3);
     assert!(found[1].starts_with("2.1 The lessee"));
@@ -193,11 +235,24 @@ fn clauses_begin_chunks_with_their_numbers() {
 
 #[test]
 fn prose_overlaps_by_whole_sentences_inside_a_section() {
-    let paragraph = |n: usize| format!("Paragraph {n} begins. {} Last of {n}.", "It goes on for quite a while in this way. ".repeat(12));
-    let document = build(&(0..6).map(|n| (BlockKind::Paragraph, paragraph(n))).collect::<Vec<_>>());
+    let paragraph = |n: usize| {
+        format!(
+            "Paragraph {n} begins. {} Last of {n}.",
+            "It goes on for quite a while in this way. ".repeat(12)
+        )
+    };
+    let document = build(
+        &(0..6)
+            .map(|n| (BlockKind::Paragraph, paragraph(n)))
+            .collect::<Vec<_>>(),
+    );
     let drafts = chunk(&document, LibraryType::Nonfiction.profile());
     assert!(drafts.len() >= 3);
-    assert!(drafts.windows(2).all(|pair| pair[1].span.start < pair[0].span.end));
+    assert!(
+        drafts
+            .windows(2)
+            .all(|pair| pair[1].span.start < pair[0].span.end)
+    );
     for draft in &drafts[1..] {
         assert!(document.text[draft.span.clone()].starts_with(|c: char| c.is_uppercase()));
     }

@@ -12,7 +12,11 @@ pub(super) fn mark(document: &Document, outline: &mut Outline) {
             saw_data = false;
         } else if piece.kind == BlockKind::Verse || is_label(text) {
             // "Chorus" as a heading is no work of its own.
-            piece.boundary = if std::mem::take(&mut saw_data) { Boundary::Hard } else { Boundary::None };
+            piece.boundary = match std::mem::take(&mut saw_data) {
+                true => Boundary::Hard,
+                false if piece.is_heading() => Boundary::Soft,
+                false => Boundary::None,
+            };
         } else if is_data(text) {
             saw_data = true;
         }
@@ -24,7 +28,10 @@ pub(super) fn mark(document: &Document, outline: &mut Outline) {
 
 /// `Artist: …`, one or several.
 fn is_data(text: &str) -> bool {
-    text.lines().all(|line| line.split_once(':').is_some_and(|(name, value)| name.chars().count() <= 40 && !value.trim().is_empty()))
+    text.lines().all(|line| {
+        line.split_once(':')
+            .is_some_and(|(name, value)| name.chars().count() <= 40 && !value.trim().is_empty())
+    })
 }
 
 /// `[Chorus]`, `Verse 2:`.
@@ -33,10 +40,25 @@ fn is_label(text: &str) -> bool {
     if first.starts_with('[') && first.ends_with(']') {
         return true;
     }
-    let word = first.trim_end_matches(':').split_whitespace().next().unwrap_or_default().to_lowercase();
+    let word = first
+        .trim_end_matches(':')
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_lowercase();
     let known = matches!(
         word.as_str(),
-        "verse" | "chorus" | "bridge" | "refrain" | "intro" | "outro" | "coda" | "strophe" | "couplet" | "pre-chorus" | "interlude"
+        "verse"
+            | "chorus"
+            | "bridge"
+            | "refrain"
+            | "intro"
+            | "outro"
+            | "coda"
+            | "strophe"
+            | "couplet"
+            | "pre-chorus"
+            | "interlude"
     );
     known && first.chars().count() <= 24
 }

@@ -53,15 +53,22 @@ impl DocumentBuilder {
         let span_start = start + (written.len() - written.trim_start().len());
         let span_end = start + written.trim_end().len();
         if span_start >= span_end {
-            self.text.truncate(start.saturating_sub(if start == 0 { 0 } else { 2 }));
+            self.text
+                .truncate(start.saturating_sub(if start == 0 { 0 } else { 2 }));
             return;
         }
         self.text.truncate(span_end);
         let kind = match kind {
-            BlockKind::Heading { level } => BlockKind::Heading { level: level.clamp(1, 6) },
+            BlockKind::Heading { level } => BlockKind::Heading {
+                level: level.clamp(1, 6),
+            },
             other => other,
         };
-        self.blocks.push(Block { kind, span: span_start..span_end, page: self.page });
+        self.blocks.push(Block {
+            kind,
+            span: span_start..span_end,
+            page: self.page,
+        });
     }
 
     /// The blocks so far.
@@ -91,8 +98,12 @@ impl DocumentBuilder {
                     continue;
                 }
                 match name.trim().to_lowercase().as_str() {
-                    "title" | "titel" | "titre" if labels.title.is_none() => labels.title = Some(single_line(value)),
-                    "author" | "artist" | "autor" | "auteur" if labels.authors.is_empty() => labels.authors.push(value.to_owned()),
+                    "title" | "titel" | "titre" if labels.title.is_none() => {
+                        labels.title = Some(single_line(value))
+                    }
+                    "author" | "artist" | "autor" | "auteur" if labels.authors.is_empty() => {
+                        labels.authors.push(value.to_owned())
+                    }
                     _ => {}
                 }
             }
@@ -112,14 +123,29 @@ impl DocumentBuilder {
             ));
         }
         let labels = self.leading_labels();
-        let first_heading = self.blocks.iter().enumerate().find_map(|(index, block)| match block.kind {
-            BlockKind::Heading { level } if level == 1 || index == 0 => Some(single_line(&self.text[block.span.clone()])),
-            _ => None,
-        });
+        let first_heading = self
+            .blocks
+            .iter()
+            .enumerate()
+            .find_map(|(index, block)| match block.kind {
+                BlockKind::Heading { level } if level == 1 || index == 0 => {
+                    Some(single_line(&self.text[block.span.clone()]))
+                }
+                _ => None,
+            });
         Ok(Document {
             format,
-            title: self.title.map(|title| single_line(&title)).filter(|title| !title.is_empty()).or(labels.title).or(first_heading),
-            authors: tidy_authors(if self.authors.is_empty() { labels.authors } else { self.authors }),
+            title: self
+                .title
+                .map(|title| single_line(&title))
+                .filter(|title| !title.is_empty())
+                .or(labels.title)
+                .or(first_heading),
+            authors: tidy_authors(if self.authors.is_empty() {
+                labels.authors
+            } else {
+                self.authors
+            }),
             language: self.language.and_then(|language| tidy_language(&language)),
             page_count: self.page_count,
             text: self.text,
@@ -138,7 +164,10 @@ struct Labels {
 /// Without control characters and with single spaces, as one line.
 pub(crate) fn single_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -163,14 +192,21 @@ fn tidy_language(tag: &str) -> Option<String> {
     let tag = tag.trim().split(['.', '@', ';', ',']).next()?.replace('_', "-");
     let is_tag = tag.len() >= 2
         && tag.len() <= 35
-        && tag.split('-').all(|part| (1..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric()))
-        && tag.split('-').next().is_some_and(|first| (2..=3).contains(&first.len()) && first.chars().all(|c| c.is_ascii_alphabetic()));
+        && tag
+            .split('-')
+            .all(|part| (1..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric()))
+        && tag.split('-').next().is_some_and(|first| {
+            (2..=3).contains(&first.len()) && first.chars().all(|c| c.is_ascii_alphabetic())
+        });
     is_tag.then_some(tag)
 }
 
 /// Marks that take no place on paper: byte order marks, zero-width spaces, soft hyphens. Joiners stay: scripts need them.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{feff}' | '\u{200b}' | '\u{ad}' | '\u{2060}' | '\u{fffe}' | '\u{ffff}')
+    matches!(
+        c,
+        '\u{feff}' | '\u{200b}' | '\u{ad}' | '\u{2060}' | '\u{fffe}' | '\u{ffff}'
+    )
 }
 
 fn append_verbatim(text: &mut String, content: &str) {
@@ -227,10 +263,16 @@ mod tests {
         builder.push(BlockKind::Paragraph, "one\ttwo\r\n  three   four\r\n\r\n");
         builder.push(BlockKind::Code, "\r\n    indented\r\n\tmore  \n\n");
         let document = builder.finish(Format::Text).expect("has text");
-        assert_eq!(document.text, "Title\n\none two\nthree four\n\n    indented\n\tmore");
+        assert_eq!(
+            document.text,
+            "Title\n\none two\nthree four\n\n    indented\n\tmore"
+        );
         assert_eq!(document.blocks.len(), 3);
         assert_eq!(document.blocks[0].kind, BlockKind::Heading { level: 6 });
-        assert_eq!(&document.text[document.blocks[2].span.clone()], "indented\n\tmore");
+        assert_eq!(
+            &document.text[document.blocks[2].span.clone()],
+            "indented\n\tmore"
+        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use docling::{ConversionError, DoclingDocument, DocumentConverter, InputFormat, MetadataOutput, Node, SourceDocument};
+use docling::{
+    ConversionError, DoclingDocument, DocumentConverter, InputFormat, MetadataOutput, Node, SourceDocument,
+};
 use mnemosyne_domain::{Failure, FailureCode};
 
 use super::builder::{DocumentBuilder, single_line};
@@ -14,9 +16,16 @@ use crate::document::{BlockKind, Document, Format};
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
     Archive::open(bytes, "DOCX")?.check_declared_sizes("DOCX")?;
     let source = SourceDocument::from_bytes("document", InputFormat::Docx, bytes.to_vec());
-    let converter = DocumentConverter::with_allowed_formats([InputFormat::Docx]).metadata_output(MetadataOutput::Json);
-    let converted = converter.convert(source).map_err(|error| explain(&error))?.document;
-    let mut reader = Reader { builder: DocumentBuilder::new(), spacing: Spacing::of(bytes) };
+    let converter =
+        DocumentConverter::with_allowed_formats([InputFormat::Docx]).metadata_output(MetadataOutput::Json);
+    let converted = converter
+        .convert(source)
+        .map_err(|error| explain(&error))?
+        .document;
+    let mut reader = Reader {
+        builder: DocumentBuilder::new(),
+        spacing: Spacing::of(bytes),
+    };
     read_metadata(&mut reader.builder, &converted);
     for node in &converted.nodes {
         reader.append(node);
@@ -29,11 +38,19 @@ fn explain(error: &ConversionError) -> Failure {
         return Failure::new(FailureCode::Encrypted, "The DOCX is protected by a password.");
     }
     if error.limit().is_some() {
-        return Failure::new(FailureCode::ParserLimit, "The DOCX holds a table with more cells than can be read.");
+        return Failure::new(
+            FailureCode::ParserLimit,
+            "The DOCX holds a table with more cells than can be read.",
+        );
     }
     match error {
-        ConversionError::Timeout(_) => Failure::new(FailureCode::ParserLimit, "Reading the DOCX took too long."),
-        ConversionError::Panic(_) => Failure::new(FailureCode::ParserCrashed, "The DOCX reader broke down on this file."),
+        ConversionError::Timeout(_) => {
+            Failure::new(FailureCode::ParserLimit, "Reading the DOCX took too long.")
+        }
+        ConversionError::Panic(_) => Failure::new(
+            FailureCode::ParserCrashed,
+            "The DOCX reader broke down on this file.",
+        ),
         _ => Failure::new(
             FailureCode::Damaged,
             "The DOCX is damaged: its parts do not fit together or are not well-formed.",
@@ -58,24 +75,37 @@ impl Reader {
     fn append(&mut self, node: &Node) {
         match node {
             Node::Heading { level, text } => {
-                self.builder.push(BlockKind::Heading { level: *level }, &single_line(&self.plain(text)));
+                self.builder.push(
+                    BlockKind::Heading { level: *level },
+                    &single_line(&self.plain(text)),
+                );
             }
             Node::Paragraph { text } => self.push_paragraph(&self.plain(text)),
             Node::InlineGroup { runs, md_text, .. } => {
                 self.push_paragraph(&self.align(runs.iter().map(|run| run.text.as_str()), md_text));
-            },
+            }
             Node::CheckboxItem { checked, text } => {
                 let mark = if *checked { "[x] " } else { "[ ] " };
-                self.builder.push(BlockKind::ListItem, &format!("{mark}{}", self.plain(text)));
+                self.builder
+                    .push(BlockKind::ListItem, &format!("{mark}{}", self.plain(text)));
             }
-            Node::ListItem { ordered, number, text, marker, dclx, .. } => {
+            Node::ListItem {
+                ordered,
+                number,
+                text,
+                marker,
+                dclx,
+                ..
+            } => {
                 let mark = match marker {
                     Some(marker) => format!("{marker} "),
                     None if *ordered => format!("{number}. "),
                     None => "- ".to_owned(),
                 };
                 let text = match dclx {
-                    Some(dclx) if !dclx.runs.is_empty() => self.align(dclx.runs.iter().map(|run| run.text.as_str()), text),
+                    Some(dclx) if !dclx.runs.is_empty() => {
+                        self.align(dclx.runs.iter().map(|run| run.text.as_str()), text)
+                    }
                     _ => self.plain(text),
                 };
                 self.builder.push(BlockKind::ListItem, &format!("{mark}{text}"));
@@ -93,19 +123,32 @@ impl Reader {
                 }
                 self.push_table(table);
             }
-            Node::Picture { caption: Some(caption), .. } => self.builder.push(BlockKind::Paragraph, &self.plain(caption)),
+            Node::Picture {
+                caption: Some(caption),
+                ..
+            } => self.builder.push(BlockKind::Paragraph, &self.plain(caption)),
             Node::Formula { latex, .. } => self.builder.push(BlockKind::Paragraph, latex),
             Node::Caption { text, .. } | Node::LabeledText { text, .. } | Node::ListText { text, .. } => {
                 self.push_paragraph(&self.plain(text));
             }
             // Footnotes and endnotes lie on the furniture layer in docling; they are the author's words.
-            Node::FurnitureText { label, text } if label == "footnote" => self.push_paragraph(&self.plain(text)),
-            Node::Group { children, layer: None, .. } | Node::PictureChildren(children) => {
+            Node::FurnitureText { label, text } if label == "footnote" => {
+                self.push_paragraph(&self.plain(text))
+            }
+            Node::Group {
+                children,
+                layer: None,
+                ..
+            }
+            | Node::PictureChildren(children) => {
                 for child in children {
                     self.append(child);
                 }
             }
-            Node::Commented { inner, .. } | Node::Located { inner, .. } | Node::Prov { inner, .. } | Node::Track { inner, .. } => {
+            Node::Commented { inner, .. }
+            | Node::Located { inner, .. }
+            | Node::Prov { inner, .. }
+            | Node::Track { inner, .. } => {
                 self.append(inner);
             }
             Node::TextDump(text) => self.push_paragraph(text),
@@ -144,7 +187,10 @@ impl Reader {
     /// Preformatted text: what does not look like a program is text that somebody typed.
     fn push_code(&mut self, text: &str) {
         let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
-        let marked = text.lines().filter(|line| line.contains(['{', '}', ';', '=', '<', '>', '$', '#', '\\', '|'])).count();
+        let marked = text
+            .lines()
+            .filter(|line| line.contains(['{', '}', ';', '=', '<', '>', '$', '#', '\\', '|']))
+            .count();
         let indented = text.lines().filter(|line| line.starts_with([' ', '\t'])).count();
         if lines >= 3 && marked * 8 < lines && indented * 8 < lines {
             super::text::append(&mut self.builder, text);
@@ -168,7 +214,9 @@ impl Reader {
 
 /// docling writes these three as HTML does.
 fn unescape(text: &str) -> String {
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
 }
 
 /// The paragraphs as they stand in the file, found by their letters and digits. docling puts a space between any two runs
@@ -224,7 +272,13 @@ fn paragraph_text(paragraph: roxmltree::Node<'_, '_>) -> String {
         match node.tag_name().name() {
             // Deleted text has a name of its own (`delText`).
             "t" => text.push_str(node.text().unwrap_or_default()),
-            "tab" if node.parent().is_some_and(|parent| parent.tag_name().name() == "r") => text.push('\t'),
+            "tab"
+                if node
+                    .parent()
+                    .is_some_and(|parent| parent.tag_name().name() == "r") =>
+            {
+                text.push('\t')
+            }
             "br" | "cr" => text.push('\n'),
             "noBreakHyphen" => text.push('-'),
             _ => {}
@@ -287,7 +341,8 @@ fn link(text: &str) -> Option<(&str, usize)> {
     let label = &inner[..middle];
     let target = &inner[middle + 2..];
     let end = target.find(')')?;
-    let is_target = target.starts_with(['#', '/', '.']) || target[..end].contains(':') || target[..end].contains('.');
+    let is_target =
+        target.starts_with(['#', '/', '.']) || target[..end].contains(':') || target[..end].contains('.');
     (is_target && !label.contains(['[', '\n']) && !target[..end].contains(char::is_whitespace))
         .then_some((label, 1 + middle + 2 + end + 1))
 }
@@ -320,15 +375,24 @@ mod tests {
 
     #[test]
     fn marks_go_and_look_alikes_stay() {
-        assert_eq!(plain("RUN n opens zone *n* for **two** minutes"), "RUN n opens zone n for two minutes");
+        assert_eq!(
+            plain("RUN n opens zone *n* for **two** minutes"),
+            "RUN n opens zone n for two minutes"
+        );
         assert_eq!(plain("see [the page](https://a.b/c_d) now"), "see the page now");
-        assert_eq!(plain("2*3*4 and a [note] and f(x)[0](y) * * *"), "2*3*4 and a [note] and f(x)[0](y) * * *");
+        assert_eq!(
+            plain("2*3*4 and a [note] and f(x)[0](y) * * *"),
+            "2*3*4 and a [note] and f(x)[0](y) * * *"
+        );
         assert_eq!(plain("snake_case stays"), "snake_case stays");
     }
 
     #[test]
     fn runs_keep_the_space_between_them() {
         let runs = ["hold", "Enter", ", please"];
-        assert_eq!(align(runs.into_iter(), "hold **Enter**, please"), "hold Enter, please");
+        assert_eq!(
+            align(runs.into_iter(), "hold **Enter**, please"),
+            "hold Enter, please"
+        );
     }
 }

@@ -13,14 +13,20 @@ use crate::archive::Archive;
 use crate::document::{BlockKind, Coverage, Document, Format};
 
 const WHAT: &str = "EPUB";
-const FONT_OBFUSCATION: [&str; 2] = ["http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"];
+const FONT_OBFUSCATION: [&str; 2] = [
+    "http://www.idpf.org/2008/embedding",
+    "http://ns.adobe.com/pdf/enc#RC",
+];
 
 /// Reads a book.
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
     let mut archive = Archive::open(bytes, WHAT)?;
-    let container = read_text(&mut archive, "META-INF/container.xml")?.ok_or_else(|| damaged("it has no container.xml"))?;
-    let package_path = package_path(&container).ok_or_else(|| damaged("it does not name its package document"))?;
-    let package = read_text(&mut archive, &package_path)?.ok_or_else(|| damaged("its package document is missing"))?;
+    let container = read_text(&mut archive, "META-INF/container.xml")?
+        .ok_or_else(|| damaged("it has no container.xml"))?;
+    let package_path =
+        package_path(&container).ok_or_else(|| damaged("it does not name its package document"))?;
+    let package =
+        read_text(&mut archive, &package_path)?.ok_or_else(|| damaged("its package document is missing"))?;
     let package = Package::read(&package, &package_path)?;
     refuse_rights_management(&mut archive, &package)?;
 
@@ -28,6 +34,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
     builder.title = package.title.clone();
     builder.authors.clone_from(&package.authors);
     builder.language.clone_from(&package.language);
+    let mut styles = html::Styles::default();
+    for path in &package.style_sheets {
+        if let Ok(Some(sheet)) = read_text(&mut archive, path) {
+            styles.add(&sheet);
+        }
+    }
     let titles = read_titles(&mut archive, &package);
     let mut missing = Vec::new();
     let mut section = 0_u32;
@@ -43,7 +55,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
         builder.page = Some(section);
         let source = html::decode(&content);
         let page = Html::parse_document(&html::expand_self_closed(&source));
-        let title = titles.get(path).filter(|title| !has_heading(&page) && !is_generated_title(title));
+        let title = titles
+            .get(path)
+            .filter(|title| !has_heading(&page) && !is_generated_title(title));
         let first = builder.blocks().len();
         if let Some(title) = title
             && !begins_with(&page, title)
@@ -51,7 +65,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
             builder.push(BlockKind::Heading { level: 1 }, title);
         }
         let before = (builder.title.clone(), builder.authors.len());
-        html::append_page(&mut builder, &page);
+        html::append_page(&mut builder, &page, &styles);
         if let Some(title) = title {
             builder.promote_to_heading(first, title);
         }
@@ -73,7 +87,7 @@ fn has_heading(page: &Html) -> bool {
     page.tree.nodes().any(|node| {
         node.value()
             .as_element()
-            .is_some_and(|element| matches!(element.name(), "h1" | "h2" | "h3" | "h4" | "h5" | "h6"))
+            .is_some_and(|element| html::is_heading_name(element.name()))
     })
 }
 
@@ -81,12 +95,17 @@ fn has_heading(page: &Html) -> bool {
 fn is_generated_title(title: &str) -> bool {
     let mut words = title.split_whitespace();
     let first = words.next().unwrap_or_default().to_lowercase();
-    matches!(first.as_str(), "section" | "abschnitt") && words.all(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
+    matches!(first.as_str(), "section" | "abschnitt")
+        && words.all(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether the first words of a section are its title already.
 fn begins_with(page: &Html, title: &str) -> bool {
-    let is_body = |node: &ego_tree::NodeRef<'_, scraper::Node>| node.value().as_element().is_some_and(|element| element.name() == "body");
+    let is_body = |node: &ego_tree::NodeRef<'_, scraper::Node>| {
+        node.value()
+            .as_element()
+            .is_some_and(|element| element.name() == "body")
+    };
     let Some(body) = page.tree.nodes().find(is_body) else {
         return false;
     };
@@ -107,12 +126,21 @@ fn damaged(reason: &str) -> Failure {
 }
 
 fn read_text(archive: &mut Archive<'_>, name: &str) -> Result<Option<String>, Failure> {
-    Ok(archive.read(name, WHAT)?.map(|bytes| super::decode_text(&bytes).into_owned()))
+    Ok(archive
+        .read(name, WHAT)?
+        .map(|bytes| super::decode_text(&bytes).into_owned()))
 }
 
 fn parse_xml(source: &str) -> Option<Xml<'_>> {
     // Document types of old books are harmless: nothing is fetched, and expansion is bounded.
-    Xml::parse_with_options(source, ParsingOptions { allow_dtd: true, nodes_limit: 2_000_000 }).ok()
+    Xml::parse_with_options(
+        source,
+        ParsingOptions {
+            allow_dtd: true,
+            nodes_limit: 2_000_000,
+        },
+    )
+    .ok()
 }
 
 fn package_path(container: &str) -> Option<String> {
@@ -134,31 +162,48 @@ struct Package {
     navigation: Option<String>,
     /// Path of the EPUB 2 table of contents.
     contents: Option<String>,
+    /// Paths of the style sheets.
+    style_sheets: Vec<String>,
 }
 
 impl Package {
     fn read(source: &str, path: &str) -> Result<Self, Failure> {
-        let xml = parse_xml(source.trim_start_matches('\u{feff}')).ok_or_else(|| damaged("its package document is not well-formed"))?;
-        let named = |name: &'static str| xml.descendants().filter(move |node| node.tag_name().name() == name);
+        let xml = parse_xml(source.trim_start_matches('\u{feff}'))
+            .ok_or_else(|| damaged("its package document is not well-formed"))?;
+        let named = |name: &'static str| {
+            xml.descendants()
+                .filter(move |node| node.tag_name().name() == name)
+        };
         let metadata = |name: &'static str| {
             named(name)
-                .filter(|node| node.tag_name().namespace().is_some_and(|space| space.contains("purl.org/dc")))
+                .filter(|node| {
+                    node.tag_name()
+                        .namespace()
+                        .is_some_and(|space| space.contains("purl.org/dc"))
+                })
                 .map(text_of)
                 .filter(|text| !text.is_empty())
         };
         let mut paths = HashMap::new();
         let mut navigation = None;
         let mut contents = None;
+        let mut style_sheets = Vec::new();
         for item in named("item") {
             let (Some(id), Some(href)) = (item.attribute("id"), item.attribute("href")) else {
                 continue;
             };
             let target = resolve(path, href);
-            if item.attribute("properties").is_some_and(|properties| properties.split_whitespace().any(|one| one == "nav")) {
+            if item
+                .attribute("properties")
+                .is_some_and(|properties| properties.split_whitespace().any(|one| one == "nav"))
+            {
                 navigation = Some(target.clone());
             }
             if item.attribute("media-type") == Some("application/x-dtbncx+xml") {
                 contents = Some(target.clone());
+            }
+            if item.attribute("media-type") == Some("text/css") {
+                style_sheets.push(target.clone());
             }
             paths.insert(id, target);
         }
@@ -175,12 +220,17 @@ impl Package {
             spine,
             navigation,
             contents,
+            style_sheets,
         })
     }
 }
 
 fn text_of(node: Node<'_, '_>) -> String {
-    let text: String = node.descendants().filter(Node::is_text).filter_map(|node| node.text()).collect();
+    let text: String = node
+        .descendants()
+        .filter(Node::is_text)
+        .filter_map(|node| node.text())
+        .collect();
     single_line(&text)
 }
 
@@ -192,7 +242,10 @@ fn refuse_rights_management(archive: &mut Archive<'_>, package: &Package) -> Res
     let Some(xml) = parse_xml(&source) else {
         return Ok(());
     };
-    for data in xml.descendants().filter(|node| node.tag_name().name() == "EncryptedData") {
+    for data in xml
+        .descendants()
+        .filter(|node| node.tag_name().name() == "EncryptedData")
+    {
         let algorithm = data
             .descendants()
             .find(|node| node.tag_name().name() == "EncryptionMethod")
@@ -203,7 +256,9 @@ fn refuse_rights_management(archive: &mut Archive<'_>, package: &Package) -> Res
             .find(|node| node.tag_name().name() == "CipherReference")
             .and_then(|node| node.attribute("URI"))
             .map(|target| resolve("", target));
-        if !FONT_OBFUSCATION.contains(&algorithm) && target.is_some_and(|target| package.spine.contains(&target)) {
+        if !FONT_OBFUSCATION.contains(&algorithm)
+            && target.is_some_and(|target| package.spine.contains(&target))
+        {
             return Err(Failure::new(
                 FailureCode::Encrypted,
                 "The EPUB is protected by rights management, so that its text cannot be read.",
@@ -222,7 +277,9 @@ fn read_titles(archive: &mut Archive<'_>, package: &Package) -> HashMap<String, 
     {
         for link in xml.descendants().filter(|node| node.tag_name().name() == "a") {
             if let Some(target) = link.attribute("href") {
-                titles.entry(resolve(path, target)).or_insert_with(|| text_of(link));
+                titles
+                    .entry(resolve(path, target))
+                    .or_insert_with(|| text_of(link));
             }
         }
     }
@@ -231,8 +288,14 @@ fn read_titles(archive: &mut Archive<'_>, package: &Package) -> HashMap<String, 
         && let Ok(Some(source)) = read_text(archive, path)
         && let Some(xml) = parse_xml(&source)
     {
-        for point in xml.descendants().filter(|node| node.tag_name().name() == "navPoint") {
-            let label = point.children().find(|node| node.tag_name().name() == "navLabel").map(text_of);
+        for point in xml
+            .descendants()
+            .filter(|node| node.tag_name().name() == "navPoint")
+        {
+            let label = point
+                .children()
+                .find(|node| node.tag_name().name() == "navLabel")
+                .map(text_of);
             let target = point
                 .children()
                 .find(|node| node.tag_name().name() == "content")
@@ -293,7 +356,10 @@ mod tests {
 
     #[test]
     fn references_become_archive_paths() {
-        assert_eq!(resolve("OEBPS/content.opf", "../Text/ch%201.xhtml#top"), "Text/ch 1.xhtml");
+        assert_eq!(
+            resolve("OEBPS/content.opf", "../Text/ch%201.xhtml#top"),
+            "Text/ch 1.xhtml"
+        );
         assert_eq!(resolve("content.opf", "./a//b.xhtml"), "a/b.xhtml");
     }
 }

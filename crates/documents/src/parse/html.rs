@@ -4,6 +4,7 @@
 //! keep what chunking lives on: white space of code, lines of verse, rows of tables, marks of lists.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use ego_tree::iter::Edge;
 use mnemosyne_domain::Failure;
@@ -19,14 +20,90 @@ use crate::document::{BlockKind, Document, Format};
 pub(super) fn parse(source: &str) -> Result<Document, Failure> {
     let mut builder = DocumentBuilder::new();
     let source = expand_self_closed(source);
-    append_page(&mut builder, &Html::parse_document(&source));
+    append_page(&mut builder, &Html::parse_document(&source), &Styles::default());
     builder.finish(Format::Html)
 }
 
 /// Adds the blocks of a page; title, authors and language are taken where there is none yet.
-pub(super) fn append_page(builder: &mut DocumentBuilder, page: &Html) {
+/// `styles` name the headings of pages that mark none.
+pub(super) fn append_page(builder: &mut DocumentBuilder, page: &Html, styles: &Styles) {
     let main = sole_main(page);
-    Walker::new(builder, main).walk(page);
+    let marked = page.tree.nodes().any(|node| {
+        node.value()
+            .as_element()
+            .is_some_and(|element| is_heading_name(element.name()))
+    });
+    let mut walker = Walker::new(builder, main);
+    walker.styles = Some(styles).filter(|styles| !marked && !styles.sizes.is_empty());
+    walker.walk(page);
+}
+
+/// Whether an element is `h1` to `h6`.
+pub(super) fn is_heading_name(name: &str) -> bool {
+    matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6")
+}
+
+/// Sizes of text that style sheets give to classes, the body's being 1. Some programs write headings as large paragraphs.
+#[derive(Default)]
+pub(super) struct Styles {
+    sizes: HashMap<String, f32>,
+}
+
+/// Text this much larger than the body's is a heading, where it stands alone.
+const HEADING_SIZE: f32 = 1.12;
+
+impl Styles {
+    /// Adds the simple rules (`.name { font-size: … }`) of a sheet.
+    pub(super) fn add(&mut self, sheet: &str) {
+        for rule in sheet.split('}') {
+            let Some((selectors, declarations)) = rule.split_once('{') else {
+                continue;
+            };
+            let size = declarations
+                .split(';')
+                .filter_map(|declaration| declaration.split_once(':'))
+                .find(|(name, _)| name.trim().eq_ignore_ascii_case("font-size"))
+                .and_then(|(_, value)| relative_size(value.trim()));
+            let Some(size) = size else {
+                continue;
+            };
+            for selector in selectors.split(',') {
+                let class = selector.trim().rsplit('.').next().unwrap_or_default();
+                if selector.contains('.') && !class.contains(char::is_whitespace) {
+                    self.sizes.insert(class.to_owned(), size);
+                }
+            }
+        }
+    }
+
+    fn of(&self, element: &Element) -> Option<f32> {
+        element.classes().find_map(|class| self.sizes.get(class).copied())
+    }
+
+    /// The level of a heading of this size: the larger, the higher.
+    fn level(&self, size: f32) -> u8 {
+        let mut larger: Vec<u32> = self
+            .sizes
+            .values()
+            .filter(|other| **other > size * 1.01)
+            .map(|other| (other * 20.0) as u32)
+            .collect();
+        larger.sort_unstable();
+        larger.dedup();
+        larger.len().min(5) as u8 + 1
+    }
+}
+
+fn relative_size(value: &str) -> Option<f32> {
+    let unit = value.find(|c: char| c.is_ascii_alphabetic() || c == '%')?;
+    let number: f32 = value[..unit].trim().parse().ok()?;
+    match &value[unit..] {
+        "pt" => Some(number / 12.0),
+        "px" => Some(number / 16.0),
+        "%" => Some(number / 100.0),
+        "em" | "rem" => Some(number),
+        _ => None,
+    }
 }
 
 /// Adds the blocks of a piece of HTML inside another format.
@@ -48,19 +125,33 @@ pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
 
 fn declared_encoding(head: &[u8]) -> Option<&'static encoding_rs::Encoding> {
     let head = String::from_utf8_lossy(head).to_lowercase();
-    let after = head.split_once("charset").or_else(|| head.split_once("encoding"))?.1;
-    let label = after.trim_start().strip_prefix('=')?.trim_start().trim_start_matches(['"', '\'']);
-    let end = label.find(|c: char| !(c.is_ascii_alphanumeric() || "-_:.".contains(c))).unwrap_or(label.len());
+    let after = head
+        .split_once("charset")
+        .or_else(|| head.split_once("encoding"))?
+        .1;
+    let label = after
+        .trim_start()
+        .strip_prefix('=')?
+        .trim_start()
+        .trim_start_matches(['"', '\'']);
+    let end = label
+        .find(|c: char| !(c.is_ascii_alphanumeric() || "-_:.".contains(c)))
+        .unwrap_or(label.len());
     encoding_rs::Encoding::for_label(&label.as_bytes()[..end])
 }
 
 /// XHTML may close any element in itself (`<title/>`); to an HTML parser that is a start, and the rest would be lost in it.
 pub(super) fn expand_self_closed(source: &str) -> Cow<'_, str> {
     const VOID: &[&str] = &[
-        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
+        "track", "wbr",
     ];
     let head = &source[..source.floor_char_boundary(512)];
-    let is_xhtml = head.trim_start_matches('\u{feff}').trim_start().starts_with("<?xml") || head.contains("/xhtml");
+    let is_xhtml = head
+        .trim_start_matches('\u{feff}')
+        .trim_start()
+        .starts_with("<?xml")
+        || head.contains("/xhtml");
     if !is_xhtml || !source.contains("/>") {
         return Cow::Borrowed(source);
     }
@@ -70,7 +161,9 @@ pub(super) fn expand_self_closed(source: &str) -> Cow<'_, str> {
         let open = rest[..close].rfind('<');
         let name = open.map(|open| {
             let tag = &rest[open + 1..close];
-            &tag[..tag.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(tag.len())]
+            &tag[..tag
+                .find(|c: char| c.is_whitespace() || c == '/')
+                .unwrap_or(tag.len())]
         });
         match name {
             Some(name)
@@ -130,14 +223,61 @@ fn sole_main(page: &Html) -> Option<ego_tree::NodeId> {
 }
 
 const DROPPED: &[&str] = &[
-    "script", "style", "noscript", "template", "nav", "iframe", "object", "embed", "canvas", "svg", "audio", "video", "button",
-    "select", "input", "textarea", "dialog", "datalist", "menu", "annotation", "annotation-xml",
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "nav",
+    "iframe",
+    "object",
+    "embed",
+    "canvas",
+    "svg",
+    "audio",
+    "video",
+    "button",
+    "select",
+    "input",
+    "textarea",
+    "dialog",
+    "datalist",
+    "menu",
+    "annotation",
+    "annotation-xml",
 ];
-const DROPPED_ROLES: &[&str] = &["navigation", "search", "banner", "contentinfo", "menu", "menubar", "doc-backlink", "doc-noteref", "doc-toc"];
+const DROPPED_ROLES: &[&str] = &[
+    "navigation",
+    "search",
+    "banner",
+    "contentinfo",
+    "menu",
+    "menubar",
+    "doc-backlink",
+    "doc-noteref",
+    "doc-toc",
+];
 const DROPPED_CLASSES: &[&str] = &[
-    "skip-link", "skiplink", "breadcrumb", "breadcrumbs", "cookie-banner", "cookie-consent", "cookie-notice", "sr-only",
-    "visually-hidden", "footnote-ref", "footnote-back", "headerlink", "anchor-link", "noprint", "navbox", "mw-editsection",
-    "site-header", "site-footer", "site-nav", "navbar", "toc-backref",
+    "skip-link",
+    "skiplink",
+    "breadcrumb",
+    "breadcrumbs",
+    "cookie-banner",
+    "cookie-consent",
+    "cookie-notice",
+    "sr-only",
+    "visually-hidden",
+    "footnote-ref",
+    "footnote-back",
+    "headerlink",
+    "anchor-link",
+    "noprint",
+    "navbox",
+    "mw-editsection",
+    "site-header",
+    "site-footer",
+    "site-nav",
+    "navbar",
+    "toc-backref",
 ];
 
 fn is_dropped(element: &Element) -> bool {
@@ -157,9 +297,50 @@ fn is_dropped(element: &Element) -> bool {
 }
 
 const BLOCKS: &[&str] = &[
-    "p", "div", "section", "article", "main", "header", "footer", "aside", "body", "figure", "figcaption", "address", "fieldset",
-    "form", "details", "summary", "center", "hgroup", "dl", "ul", "ol", "li", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5",
-    "h6", "table", "hr", "dd", "legend", "html", "head", "title", "caption", "tr", "td", "th", "tbody", "thead", "tfoot",
+    "p",
+    "div",
+    "section",
+    "article",
+    "main",
+    "header",
+    "footer",
+    "aside",
+    "body",
+    "figure",
+    "figcaption",
+    "address",
+    "fieldset",
+    "form",
+    "details",
+    "summary",
+    "center",
+    "hgroup",
+    "dl",
+    "ul",
+    "ol",
+    "li",
+    "blockquote",
+    "pre",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "table",
+    "hr",
+    "dd",
+    "legend",
+    "html",
+    "head",
+    "title",
+    "caption",
+    "tr",
+    "td",
+    "th",
+    "tbody",
+    "thead",
+    "tfoot",
 ];
 
 struct Table {
@@ -184,6 +365,11 @@ struct Walker<'a> {
     mark: Option<String>,
     heading: Option<u8>,
     table: Option<Table>,
+    styles: Option<&'a Styles>,
+    /// Sizes of the elements one is in.
+    sizes: Vec<f32>,
+    /// The smallest size of the text collected so far.
+    smallest: f32,
 }
 
 impl<'a> Walker<'a> {
@@ -203,6 +389,9 @@ impl<'a> Walker<'a> {
             mark: None,
             heading: None,
             table: None,
+            styles: None,
+            sizes: Vec::new(),
+            smallest: f32::INFINITY,
         }
     }
 
@@ -223,6 +412,10 @@ impl<'a> Walker<'a> {
                                 self.inside_main = true;
                             }
                             self.open(element);
+                            if let Some(styles) = self.styles {
+                                let around = self.sizes.last().copied().unwrap_or(1.0);
+                                self.sizes.push(styles.of(element).unwrap_or(around));
+                            }
                         }
                     }
                     _ => {}
@@ -232,6 +425,7 @@ impl<'a> Walker<'a> {
                         if self.dropped > 0 {
                             self.dropped -= 1;
                         } else {
+                            self.sizes.pop();
                             self.close(element);
                             if self.main == Some(node.id()) {
                                 self.inside_main = false;
@@ -256,6 +450,9 @@ impl<'a> Walker<'a> {
         if self.pre > 0 {
             self.inline.push_str(text);
             return;
+        }
+        if self.styles.is_some() && !text.trim().is_empty() {
+            self.smallest = self.smallest.min(self.sizes.last().copied().unwrap_or(1.0));
         }
         // Line ends of the source are spaces; only <br> breaks a line.
         for c in text.chars() {
@@ -300,12 +497,21 @@ impl<'a> Walker<'a> {
             "blockquote" => self.quotes += 1,
             "article" | "section" | "aside" => self.sectioning += 1,
             "ul" => self.lists.push(None),
-            "ol" => self.lists.push(Some(element.attr("start").and_then(|start| start.trim().parse().ok()).unwrap_or(1))),
+            "ol" => self.lists.push(Some(
+                element
+                    .attr("start")
+                    .and_then(|start| start.trim().parse().ok())
+                    .unwrap_or(1),
+            )),
             "li" => self.open_item(element),
             "br" => self.inline.push('\n'),
             "hr" if self.inside_main => self.builder.push(BlockKind::Break, "* * *"),
             "table" if element.attr("role") != Some("presentation") => {
-                self.table = Some(Table { rows: Vec::new(), caption: String::new(), depth: 1 });
+                self.table = Some(Table {
+                    rows: Vec::new(),
+                    caption: String::new(),
+                    depth: 1,
+                });
             }
             _ => {}
         }
@@ -406,12 +612,22 @@ impl<'a> Walker<'a> {
     }
 
     fn meta(&mut self, element: &Element) {
-        let name = element.attr("name").or_else(|| element.attr("property")).unwrap_or_default().to_lowercase();
-        let Some(content) = element.attr("content").map(str::trim).filter(|content| !content.is_empty()) else {
+        let name = element
+            .attr("name")
+            .or_else(|| element.attr("property"))
+            .unwrap_or_default()
+            .to_lowercase();
+        let Some(content) = element
+            .attr("content")
+            .map(str::trim)
+            .filter(|content| !content.is_empty())
+        else {
             return;
         };
         match name.as_str() {
-            "author" | "dc.creator" | "dcterms.creator" | "citation_author" => self.builder.authors.push(content.to_owned()),
+            "author" | "dc.creator" | "dcterms.creator" | "citation_author" => {
+                self.builder.authors.push(content.to_owned())
+            }
             "dc.language" | "dcterms.language" => self.note_language(Some(content)),
             _ => {}
         }
@@ -419,12 +635,15 @@ impl<'a> Walker<'a> {
 
     fn note_language(&mut self, language: Option<&str>) {
         if self.builder.language.is_none() {
-            self.builder.language = language.filter(|language| !language.trim().is_empty()).map(str::to_owned);
+            self.builder.language = language
+                .filter(|language| !language.trim().is_empty())
+                .map(str::to_owned);
         }
     }
 
     /// Writes what was collected as the kind of block that the place asks for.
     fn flush(&mut self) {
+        let smallest = std::mem::replace(&mut self.smallest, f32::INFINITY);
         if self.inline.trim().is_empty() || !self.inside_main {
             self.inline.clear();
             return;
@@ -441,6 +660,8 @@ impl<'a> Walker<'a> {
             BlockKind::Verse
         } else if lines::is_break(trimmed) {
             BlockKind::Break
+        } else if let Some(level) = self.styled_heading(trimmed, smallest) {
+            BlockKind::Heading { level }
         } else if self.quotes > 0 {
             match paragraph_kind(trimmed) {
                 BlockKind::Verse => BlockKind::Verse,
@@ -461,10 +682,26 @@ impl<'a> Walker<'a> {
     }
 }
 
+impl Walker<'_> {
+    fn styled_heading(&self, text: &str, size: f32) -> Option<u8> {
+        let is_line = text.chars().count() <= 120 && !text.ends_with(['.', ',', ';', ':']);
+        self.styles
+            .filter(|_| is_line && size.is_finite() && size >= HEADING_SIZE)
+            .map(|styles| styles.level(size))
+    }
+}
+
 fn is_verse_element(element: &Element) -> bool {
-    matches!(element.name(), "div" | "p" | "pre" | "section" | "blockquote" | "address")
-        && (element.name() == "address"
-            || element.classes().any(|class| matches!(class, "verse" | "poem" | "line-block" | "poetry" | "stanza" | "lyrics" | "song")))
+    matches!(
+        element.name(),
+        "div" | "p" | "pre" | "section" | "blockquote" | "address"
+    ) && (element.name() == "address"
+        || element.classes().any(|class| {
+            matches!(
+                class,
+                "verse" | "poem" | "line-block" | "poetry" | "stanza" | "lyrics" | "song"
+            )
+        }))
 }
 
 #[cfg(test)]
@@ -473,7 +710,11 @@ mod tests {
 
     fn blocks(source: &str) -> Vec<(BlockKind, String)> {
         let document = parse(source).expect("parses");
-        document.blocks.iter().map(|block| (block.kind, document.text[block.span.clone()].to_owned())).collect()
+        document
+            .blocks
+            .iter()
+            .map(|block| (block.kind, document.text[block.span.clone()].to_owned()))
+            .collect()
     }
 
     #[test]
@@ -503,7 +744,8 @@ mod tests {
 
     #[test]
     fn main_alone_counts_where_it_is_most_of_the_page() {
-        let found = blocks("<div>Shop now</div><main><p>The article has most of the words of the page.</p></main>");
+        let found =
+            blocks("<div>Shop now</div><main><p>The article has most of the words of the page.</p></main>");
         assert_eq!(found.len(), 1);
         let kept = blocks("<p>The article stands outside of a main that is nearly empty.</p><main>x</main>");
         assert_eq!(kept.len(), 2);
@@ -511,8 +753,10 @@ mod tests {
 
     #[test]
     fn xhtml_elements_closed_in_themselves_lose_nothing() {
-        let document = parse("<?xml version='1.0'?><html><head><title/></head><body><a id='x'/><p>kept</p><br/></body></html>")
-            .expect("parses");
+        let document = parse(
+            "<?xml version='1.0'?><html><head><title/></head><body><a id='x'/><p>kept</p><br/></body></html>",
+        )
+        .expect("parses");
         assert_eq!(document.text, "kept");
     }
 

@@ -4,11 +4,19 @@
 pub(crate) fn heading_level(line: &str) -> Option<u8> {
     let line = line.trim();
     let length = line.chars().count();
-    if !(2..=90).contains(&length) || line.ends_with(['.', ',', ';', ':']) && !line.ends_with("...") && !is_chapter_word(line) {
+    if !(2..=90).contains(&length)
+        || line.ends_with(['.', ',', ';', ':']) && !line.ends_with("...") && !is_chapter_word(line)
+    {
         return None;
     }
     if is_chapter_word(line) && length <= 80 {
-        return Some(if starts_with_word(line, &["part", "book", "teil", "partie", "volume", "act"]) { 1 } else { 2 });
+        return Some(
+            if starts_with_word(line, &["part", "book", "teil", "partie", "volume", "act"]) {
+                1
+            } else {
+                2
+            },
+        );
     }
     if let Some(level) = numbered_heading_level(line) {
         return Some(level);
@@ -22,7 +30,10 @@ pub(crate) fn heading_level(line: &str) -> Option<u8> {
 pub(crate) fn numbered_heading_level(line: &str) -> Option<u8> {
     let (number, rest) = line.split_once(char::is_whitespace)?;
     let parts: Vec<&str> = number.trim_end_matches('.').split('.').collect();
-    let is_number = !parts.is_empty() && parts.iter().all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
+    let is_number = !parts.is_empty()
+        && parts
+            .iter()
+            .all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
     if !is_number || parts.len() > 5 || (parts.len() == 1 && number.ends_with('.')) {
         return None;
     }
@@ -31,25 +42,72 @@ pub(crate) fn numbered_heading_level(line: &str) -> Option<u8> {
     let words = title.split_whitespace().count();
     let short = title.chars().count() <= 70 && words <= 10;
     // "12 March 1911" and "3 Months" are no headings, "12 Results" is.
-    (starts_well && short && !title.ends_with(['.', ',', ';', ':', '!', '?']) && !title.chars().any(|c| c.is_ascii_digit()))
-        .then_some(parts.len().min(6) as u8)
+    (starts_well
+        && short
+        && !title.ends_with(['.', ',', ';', ':', '!', '?'])
+        && !title.chars().any(|c| c.is_ascii_digit()))
+    .then_some(parts.len().min(6) as u8)
 }
 
 fn starts_with_word(line: &str, words: &[&str]) -> bool {
-    let first = line.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_lowercase();
+    let first = line
+        .split(|c: char| !c.is_alphanumeric())
+        .next()
+        .unwrap_or_default()
+        .to_lowercase();
     words.contains(&first.as_str())
 }
 
 /// `Chapter 3`, `CHAPTER III. The Storm`, `Teil II`, `Prologue`.
 fn is_chapter_word(line: &str) -> bool {
     const NUMBERED: &[&str] = &[
-        "chapter", "part", "book", "section", "appendix", "act", "scene", "volume", "letter", "canto", "kapitel", "teil",
-        "abschnitt", "anhang", "akt", "szene", "chapitre", "partie", "livre", "annexe", "acte", "scène",
+        "chapter",
+        "part",
+        "book",
+        "section",
+        "appendix",
+        "act",
+        "scene",
+        "volume",
+        "letter",
+        "canto",
+        "kapitel",
+        "teil",
+        "abschnitt",
+        "anhang",
+        "akt",
+        "szene",
+        "chapitre",
+        "partie",
+        "livre",
+        "annexe",
+        "acte",
+        "scène",
     ];
     const ALONE: &[&str] = &[
-        "prologue", "epilogue", "preface", "foreword", "introduction", "afterword", "contents", "acknowledgements",
-        "acknowledgments", "bibliography", "references", "index", "glossary", "abstract", "prolog", "epilog", "vorwort",
-        "nachwort", "einleitung", "inhalt", "préface", "épilogue", "conclusion",
+        "prologue",
+        "epilogue",
+        "preface",
+        "foreword",
+        "introduction",
+        "afterword",
+        "contents",
+        "acknowledgements",
+        "acknowledgments",
+        "bibliography",
+        "references",
+        "index",
+        "glossary",
+        "abstract",
+        "prolog",
+        "epilog",
+        "vorwort",
+        "nachwort",
+        "einleitung",
+        "inhalt",
+        "préface",
+        "épilogue",
+        "conclusion",
     ];
     let mut words = line.split_whitespace();
     let Some(first) = words.next() else {
@@ -65,14 +123,39 @@ fn is_chapter_word(line: &str) -> bool {
                     || number.chars().all(|c| "IVXLCDM".contains(c))
                     || (number.len() == 1 && number.chars().all(char::is_uppercase))
                     || SPELLED.contains(&number.to_lowercase().as_str()));
-            NUMBERED.contains(&word.as_str()) && is_number && first.chars().next().is_some_and(char::is_uppercase)
+            NUMBERED.contains(&word.as_str())
+                && is_number
+                && first.chars().next().is_some_and(char::is_uppercase)
         }
     }
 }
 
 const SPELLED: &[&str] = &[
-    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "first", "second",
-    "third", "eins", "zwei", "drei", "vier", "fünf", "premier", "première", "un", "deux", "trois",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "first",
+    "second",
+    "third",
+    "eins",
+    "zwei",
+    "drei",
+    "vier",
+    "fünf",
+    "premier",
+    "première",
+    "un",
+    "deux",
+    "trois",
 ];
 
 /// `* * *`, `---`, `⁂`: a break without words.
@@ -80,7 +163,9 @@ pub(crate) fn is_break(line: &str) -> bool {
     let marks: Vec<char> = line.chars().filter(|c| !c.is_whitespace()).collect();
     match marks.as_slice() {
         ['⁂' | '❦' | '§' | '•' | '#'] => true,
-        [first, rest @ ..] => rest.len() >= 2 && "*-_=~•·#".contains(*first) && rest.iter().all(|c| c == first),
+        [first, rest @ ..] => {
+            rest.len() >= 2 && "*-_=~•·#".contains(*first) && rest.iter().all(|c| c == first)
+        }
         [] => false,
     }
 }
@@ -89,7 +174,10 @@ pub(crate) fn is_break(line: &str) -> bool {
 pub(crate) fn list_mark(line: &str) -> Option<usize> {
     let end = line.find(char::is_whitespace)?;
     let mark = &line[..end];
-    let is_bullet = matches!(mark, "-" | "*" | "+" | "•" | "◦" | "▪" | "‣" | "–" | "·" | "●" | "○" | "■");
+    let is_bullet = matches!(
+        mark,
+        "-" | "*" | "+" | "•" | "◦" | "▪" | "‣" | "–" | "·" | "●" | "○" | "■"
+    );
     let core = mark.trim_start_matches('(');
     let closed = core.strip_suffix(['.', ')']);
     let is_numbered = closed.is_some_and(|core| {
@@ -107,17 +195,26 @@ pub(crate) fn is_verse(lines: &[&str]) -> bool {
     }
     let lengths: Vec<usize> = lines.iter().map(|line| line.chars().count()).collect();
     let longest = lengths.iter().copied().max().unwrap_or(0);
-    if longest > 62 || longest < 3 {
+    if !(3..=62).contains(&longest) {
         return false;
     }
     let capitals = lines
         .iter()
-        .filter(|line| line.chars().find(|c| c.is_alphabetic()).is_some_and(char::is_uppercase))
+        .filter(|line| {
+            line.chars()
+                .find(|c| c.is_alphabetic())
+                .is_some_and(char::is_uppercase)
+        })
         .count();
     let enough_lines = lines.len() >= 3 || longest <= 50;
     // Prose set to a narrow measure fills its lines; verse does not.
-    let filled = lengths[..lengths.len() - 1].iter().filter(|length| **length * 10 >= longest * 9).count();
-    enough_lines && capitals * 10 >= lines.len() * 7 && (filled * 10 <= (lines.len() - 1) * 8 || longest <= 50)
+    let filled = lengths[..lengths.len() - 1]
+        .iter()
+        .filter(|length| **length * 10 >= longest * 9)
+        .count();
+    enough_lines
+        && capitals * 10 >= lines.len() * 7
+        && (filled * 10 <= (lines.len() - 1) * 8 || longest <= 50)
 }
 
 /// Joins the lines of a paragraph; a word cut by a hyphen at a line's end is mended.
@@ -151,11 +248,14 @@ pub(crate) fn join_lines<'a>(lines: impl IntoIterator<Item = &'a str>) -> String
 /// Whether the word before a hyphen at a line's end is one that is written with it anyway: `fifty-` of `fifty-one`.
 fn is_compound_head(joined: &str) -> bool {
     const HEADS: &[&str] = &[
-        "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "self", "well", "half", "non", "ex", "all",
-        "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "much", "long", "short", "high", "low",
+        "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "self", "well", "half",
+        "non", "ex", "all", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+        "much", "long", "short", "high", "low",
     ];
     let word = joined.trim_end_matches(['-', '‐']);
-    let start = word.rfind(|c: char| !c.is_alphabetic()).map_or(0, |at| at + word[at..].chars().next().map_or(1, char::len_utf8));
+    let start = word
+        .rfind(|c: char| !c.is_alphabetic())
+        .map_or(0, |at| at + word[at..].chars().next().map_or(1, char::len_utf8));
     HEADS.contains(&word[start..].to_lowercase().as_str())
 }
 
@@ -200,7 +300,13 @@ mod tests {
 
     #[test]
     fn cut_words_are_mended() {
-        assert_eq!(join_lines(["imple-", "mented in", "Baden-", "Baden"]), "implemented in Baden- Baden");
-        assert_eq!(join_lines(["fifty-", "one years", "水を", "汲む"]), "fifty-one years 水を汲む");
+        assert_eq!(
+            join_lines(["imple-", "mented in", "Baden-", "Baden"]),
+            "implemented in Baden- Baden"
+        );
+        assert_eq!(
+            join_lines(["fifty-", "one years", "水を", "汲む"]),
+            "fifty-one years 水を汲む"
+        );
     }
 }

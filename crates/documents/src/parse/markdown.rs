@@ -67,7 +67,9 @@ impl Walker {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
             Event::Text(text) => self.inline.push_str(&text),
-            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => self.inline.push_str(&text),
+            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
+                self.inline.push_str(&text)
+            }
             Event::InlineHtml(tag) if tag.starts_with("<br") => self.inline.push('\n'),
             Event::Html(text) => self.raw_html.push_str(&text),
             Event::InlineHtml(_) => {}
@@ -89,7 +91,9 @@ impl Walker {
             Tag::Paragraph | Tag::HtmlBlock => self.flush(),
             Tag::Heading { level, .. } => {
                 self.flush();
-                self.kind = BlockKind::Heading { level: level_number(level) };
+                self.kind = BlockKind::Heading {
+                    level: level_number(level),
+                };
             }
             Tag::BlockQuote(_) => {
                 self.flush();
@@ -138,14 +142,21 @@ impl Walker {
                 }
             }
             Tag::Image { .. } => self.image_depth += 1,
-            Tag::DefinitionList | Tag::TableCell | Tag::Emphasis | Tag::Strong | Tag::Strikethrough | Tag::Link { .. } => {}
+            Tag::DefinitionList
+            | Tag::TableCell
+            | Tag::Emphasis
+            | Tag::Strong
+            | Tag::Strikethrough
+            | Tag::Link { .. } => {}
             Tag::Superscript | Tag::Subscript => {}
         }
     }
 
     fn end(&mut self, tag: TagEnd) {
         match tag {
-            TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::FootnoteDefinition => self.flush(),
+            TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::FootnoteDefinition => {
+                self.flush()
+            }
             TagEnd::BlockQuote(_) => {
                 self.flush();
                 self.quotes = self.quotes.saturating_sub(1);
@@ -202,7 +213,9 @@ impl Walker {
         };
         match self.mark.take() {
             Some(mark) if kind == BlockKind::ListItem => self.builder.push(kind, &(mark + &text)),
-            _ if matches!(kind, BlockKind::Heading { .. }) => self.builder.push(kind, &super::builder::single_line(&text)),
+            _ if matches!(kind, BlockKind::Heading { .. }) => {
+                self.builder.push(kind, &super::builder::single_line(&text))
+            }
             _ => self.builder.push(kind, &text),
         }
     }
@@ -210,9 +223,17 @@ impl Walker {
 
 /// Hard breaks make verse of a paragraph of short lines.
 pub(super) fn paragraph_kind(text: &str) -> BlockKind {
-    let trimmed: Vec<&str> = text.trim().lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let trimmed: Vec<&str> = text
+        .trim()
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let labels = trimmed.iter().filter(|line| line.contains(": ")).count() * 2 > trimmed.len();
-    if trimmed.len() >= 2 && !labels && (lines::is_verse(&trimmed) || trimmed.iter().all(|line| line.chars().count() <= 60)) {
+    if trimmed.len() >= 2
+        && !labels
+        && (lines::is_verse(&trimmed) || trimmed.iter().all(|line| line.chars().count() <= 60))
+    {
         BlockKind::Verse
     } else {
         BlockKind::Paragraph
@@ -261,7 +282,11 @@ fn read_front_matter(builder: &mut DocumentBuilder, source: &str) {
         match key.as_str() {
             "title" if !value.is_empty() => builder.title = Some(value.to_owned()),
             "author" | "authors" | "creator" | "artist" if !value.is_empty() => {
-                for author in value.trim_start_matches('[').trim_end_matches(']').split([';', ',']) {
+                for author in value
+                    .trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .split([';', ','])
+                {
                     builder.authors.push(author_name(author));
                 }
             }
@@ -280,7 +305,10 @@ fn author_name(item: &str) -> String {
 fn unquote(value: &str) -> &str {
     let value = value.trim();
     for quote in ['"', '\''] {
-        if let Some(inner) = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
+        if let Some(inner) = value
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+        {
             return inner;
         }
     }
@@ -300,8 +328,11 @@ mod tests {
         assert_eq!(document.title.as_deref(), Some("The Lamp"));
         assert_eq!(document.authors, ["Ilse Marrow", "B. C."]);
         assert_eq!(document.language.as_deref(), Some("en"));
-        let found: Vec<(BlockKind, &str)> =
-            document.blocks.iter().map(|block| (block.kind, &document.text[block.span.clone()])).collect();
+        let found: Vec<(BlockKind, &str)> = document
+            .blocks
+            .iter()
+            .map(|block| (block.kind, &document.text[block.span.clone()]))
+            .collect();
         assert_eq!(
             found,
             [
@@ -321,7 +352,8 @@ mod tests {
 
     #[test]
     fn raw_html_gives_its_text_only() {
-        let document = parse("<div>\n<p>inside</p>\n<script>bad()</script>\n</div>\n\nafter").expect("parses");
+        let document =
+            parse("<div>\n<p>inside</p>\n<script>bad()</script>\n</div>\n\nafter").expect("parses");
         assert_eq!(document.text, "inside\n\nafter");
     }
 }

@@ -50,7 +50,10 @@ pub(crate) fn decode_text(bytes: &[u8]) -> Cow<'_, str> {
     }
     // A few damaged bytes in UTF-8 do not make it another encoding.
     let lossy = String::from_utf8_lossy(bytes);
-    let broken = lossy.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count();
+    let broken = lossy
+        .chars()
+        .filter(|c| *c == char::REPLACEMENT_CHARACTER)
+        .count();
     let wide = lossy.chars().filter(|c| !c.is_ascii()).count();
     if broken * 10 < wide {
         return lossy;
@@ -78,10 +81,19 @@ mod tests {
     #[test]
     fn encodings_are_recognised() {
         assert_eq!(decode_text("Grüße".as_bytes()), "Grüße");
-        assert_eq!(decode_text(b"Die Gr\xfc\xdfe aus M\xfcnchen sind sch\xf6n."), "Die Grüße aus München sind schön.");
-        let wide: Vec<u8> = [0xFF, 0xFE].into_iter().chain("Grüße".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        assert_eq!(
+            decode_text(b"Die Gr\xfc\xdfe aus M\xfcnchen sind sch\xf6n."),
+            "Die Grüße aus München sind schön."
+        );
+        let wide: Vec<u8> = [0xFF, 0xFE]
+            .into_iter()
+            .chain("Grüße".encode_utf16().flat_map(u16::to_le_bytes))
+            .collect();
         assert_eq!(decode_text(&wide), "Grüße");
         assert_eq!(decode_text("Smart “quotes”".as_bytes()), "Smart “quotes”");
-        assert_eq!(decode_text(b"Smart \x93quotes\x94 and a dash \x97 here"), "Smart “quotes” and a dash — here");
+        assert_eq!(
+            decode_text(b"Smart \x93quotes\x94 and a dash \x97 here"),
+            "Smart “quotes” and a dash — here"
+        );
     }
 }

@@ -26,7 +26,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
         pages = again;
     }
     let count = pages.len();
-    let empty: Vec<u32> = (1..).zip(&pages).filter(|(_, page)| page.rows.is_empty()).map(|(number, _)| number).collect();
+    let empty: Vec<u32> = (1..)
+        .zip(&pages)
+        .filter(|(_, page)| page.rows.is_empty())
+        .map(|(number, _)| number)
+        .collect();
     if empty.len() == count {
         return Err(Failure::new(
             FailureCode::NoTextExtracted,
@@ -40,8 +44,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
     builder.page_count = u32::try_from(count).ok();
     if !empty.is_empty() {
         let verb = if empty.len() == 1 { "holds" } else { "hold" };
-        builder.coverage =
-            Coverage::Partial(format!("{} of {count} pages {verb} no text ({})", empty.len(), super::number_list(&empty)));
+        builder.coverage = Coverage::Partial(format!(
+            "{} of {count} pages {verb} no text ({})",
+            empty.len(),
+            super::number_list(&empty)
+        ));
     }
     remove_running_lines(&mut pages);
     let outline = extract_outline(bytes);
@@ -64,7 +71,10 @@ fn read_pages(bytes: &[u8]) -> Result<Vec<PageRows>, Failure> {
     parser.set_keep_typography(Some(true));
     let count = parser.page_count();
     if count == 0 {
-        return Err(Failure::new(FailureCode::Damaged, "The PDF is damaged: it has no pages that can be read."));
+        return Err(Failure::new(
+            FailureCode::Damaged,
+            "The PDF is damaged: it has no pages that can be read.",
+        ));
     }
     let mut column = 0;
     let pages = (0..count).map(|index| {
@@ -72,7 +82,10 @@ fn read_pages(bytes: &[u8]) -> Result<Vec<PageRows>, Failure> {
         for cell in page.cells.iter_mut().chain(&mut page.word_cells) {
             cell.text = normalise(&cell.text);
         }
-        PageRows { height: page.height, rows: order_rows(&page, &mut column) }
+        PageRows {
+            height: page.height,
+            rows: order_rows(&page, &mut column),
+        }
     });
     Ok(pages.collect())
 }
@@ -89,7 +102,11 @@ fn is_generated_title(title: &str) -> bool {
         || lower.starts_with("microsoft word - ")
         || lower.starts_with("about:blank")
         || lower.starts_with("file:")
-        || [".doc", ".docx", ".dvi", ".tex", ".indd", ".qxd", ".rtf", ".odt", ".html"].iter().any(|end| lower.ends_with(end))
+        || [
+            ".doc", ".docx", ".dvi", ".tex", ".indd", ".qxd", ".rtf", ".odt", ".html",
+        ]
+        .iter()
+        .any(|end| lower.ends_with(end))
 }
 
 fn read_info(builder: &mut DocumentBuilder, bytes: &[u8]) {
@@ -111,9 +128,18 @@ fn remove_running_lines(pages: &mut [PageRows]) {
     let edge = |page: &PageRows| -> Vec<(usize, String)> {
         let mut by_height: Vec<usize> = (0..page.rows.len()).collect();
         by_height.sort_by(|a, b| page.rows[*a].top.total_cmp(&page.rows[*b].top));
-        let head = by_height.iter().take(EDGE_ROWS).filter(|index| page.rows[**index].bottom < page.height * 0.13);
-        let foot = by_height.iter().rev().take(EDGE_ROWS).filter(|index| page.rows[**index].top > page.height * 0.87);
-        head.chain(foot).map(|index| (*index, without_numbers(&page.rows[*index].text()))).collect()
+        let head = by_height
+            .iter()
+            .take(EDGE_ROWS)
+            .filter(|index| page.rows[**index].bottom < page.height * 0.13);
+        let foot = by_height
+            .iter()
+            .rev()
+            .take(EDGE_ROWS)
+            .filter(|index| page.rows[**index].top > page.height * 0.87);
+        head.chain(foot)
+            .map(|index| (*index, without_numbers(&page.rows[*index].text())))
+            .collect()
     };
     let edges: Vec<Vec<(usize, String)>> = pages.iter().map(edge).collect();
     let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -129,7 +155,12 @@ fn remove_running_lines(pages: &mut [PageRows]) {
     };
     let doomed: Vec<HashSet<usize>> = edges
         .iter()
-        .map(|page| page.iter().filter(|(_, text)| is_page_number(text) || repeated(text)).map(|(index, _)| *index).collect())
+        .map(|page| {
+            page.iter()
+                .filter(|(_, text)| is_page_number(text) || repeated(text))
+                .map(|(index, _)| *index)
+                .collect()
+        })
         .collect();
     for (page, doomed) in pages.iter_mut().zip(doomed) {
         // A page of nothing but such lines keeps them: then they are its text.
@@ -156,10 +187,15 @@ fn without_numbers(text: &str) -> String {
 }
 
 fn is_page_number(text: &str) -> bool {
-    let core: String = text.chars().filter(|c| !c.is_whitespace() && !"-–—|[]()./".contains(*c)).collect();
+    let core: String = text
+        .chars()
+        .filter(|c| !c.is_whitespace() && !"-–—|[]()./".contains(*c))
+        .collect();
     let core = core.to_lowercase();
-    matches!(core.as_str(), "#" | "##" | "page#" | "seite#" | "p#" | "#of#" | "page#of#" | "#von#" | "seite#von#")
-        || (!core.is_empty() && core.len() <= 6 && core.chars().all(|c| "ivxlc".contains(c)))
+    matches!(
+        core.as_str(),
+        "#" | "##" | "page#" | "seite#" | "p#" | "#of#" | "page#of#" | "#von#" | "seite#von#"
+    ) || (!core.is_empty() && core.len() <= 6 && core.chars().all(|c| "ivxlc".contains(c)))
 }
 
 /// What headings look like in this document.
@@ -199,11 +235,20 @@ impl Style {
                 }
             }
         }
-        let most = |counts: &HashMap<i32, usize>| counts.iter().max_by_key(|(key, count)| (**count, **key)).map(|(key, _)| *key);
+        let most = |counts: &HashMap<i32, usize>| {
+            counts
+                .iter()
+                .max_by_key(|(key, count)| (**count, **key))
+                .map(|(key, _)| *key)
+        };
         let body = most(&by_size).unwrap_or(100) as f32 / 10.0;
         let pitch = most(&by_pitch).map_or(body * 1.2, |half| half as f32 / 2.0);
         let mut sizes: Vec<f32> = Vec::new();
-        let mut larger: Vec<i32> = by_size.keys().copied().filter(|size| *size as f32 / 10.0 > body * 1.09).collect();
+        let mut larger: Vec<i32> = by_size
+            .keys()
+            .copied()
+            .filter(|size| *size as f32 / 10.0 > body * 1.09)
+            .collect();
         larger.sort_unstable_by(|a, b| b.cmp(a));
         for size in larger {
             let size = size as f32 / 10.0;
@@ -220,7 +265,14 @@ impl Style {
                 entries.entry((page, normal_title(&item.title))).or_insert(level);
             }
         }
-        Self { body, sizes, pitch, outline: entries, outline_depth: depth, is_typescript: fixed * 10 > characters * 7 }
+        Self {
+            body,
+            sizes,
+            pitch,
+            outline: entries,
+            outline_depth: depth,
+            is_typescript: fixed * 10 > characters * 7,
+        }
     }
 
     /// The heading level of a paragraph, by the outline, its size, or its number.
@@ -242,10 +294,19 @@ impl Style {
             && !(page == 1 && rank > 0 && self.outline_depth > 0 && lines::heading_level(&text).is_none())
         {
             // Beside an outline, larger text that it does not name is a title page's or below all that it names.
-            let level = if self.outline_depth == 0 || (page == 1 && rank == 0) { rank + 1 } else { usize::from(self.outline_depth) + 1 };
+            let level = if self.outline_depth == 0 || (page == 1 && rank == 0) {
+                rank + 1
+            } else {
+                usize::from(self.outline_depth) + 1
+            };
             return Some(level.min(6) as u8);
         }
-        if self.outline_depth == 0 && paragraph.rows.len() == 1 && paragraph.gap_before && length <= 80 && paragraph.size >= self.body * 0.97 {
+        if self.outline_depth == 0
+            && paragraph.rows.len() == 1
+            && paragraph.gap_before
+            && length <= 80
+            && paragraph.size >= self.body * 0.97
+        {
             return lines::heading_level(&text).filter(|_| lines::list_mark(&text).is_none());
         }
         None
@@ -259,7 +320,11 @@ fn tenth(size: f32) -> i32 {
 /// A title without case, spacing, numbering and punctuation, so that outline and page agree.
 fn normal_title(title: &str) -> String {
     let title = title.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c.is_whitespace());
-    title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    title
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Rows that belong together.
@@ -318,7 +383,13 @@ fn settle(builder: &mut DocumentBuilder, pending: &mut Option<Pending>) {
     }
 }
 
-fn add_paragraph(builder: &mut DocumentBuilder, pending: &mut Option<Pending>, paragraph: &Paragraph<'_>, page: u32, style: &Style) {
+fn add_paragraph(
+    builder: &mut DocumentBuilder,
+    pending: &mut Option<Pending>,
+    paragraph: &Paragraph<'_>,
+    page: u32,
+    style: &Style,
+) {
     let text = paragraph.text();
     let row_texts: Vec<String> = paragraph.rows.iter().map(|row| row.text()).collect();
     let rows: Vec<&str> = row_texts.iter().map(|row| row.trim()).collect();
@@ -353,7 +424,11 @@ fn add_paragraph(builder: &mut DocumentBuilder, pending: &mut Option<Pending>, p
 
 /// Whether a sentence was cut by the end of a column or page.
 fn goes_on(before: &str, after: &str) -> bool {
-    let open = before.trim_end().chars().next_back().is_some_and(|c| c.is_alphanumeric() || matches!(c, ',' | '-' | '–' | ';' | '‐'));
+    let open = before
+        .trim_end()
+        .chars()
+        .next_back()
+        .is_some_and(|c| c.is_alphanumeric() || matches!(c, ',' | '-' | '–' | ';' | '‐'));
     open && after.trim_start().chars().next().is_some_and(char::is_lowercase)
 }
 
@@ -377,13 +452,18 @@ fn read_paragraph<'a>(rows: &'a [Row], start: usize, style: &Style) -> (usize, P
     while let Some(row) = rows.get(end) {
         if begins_paragraph(&rows[start..end], row, style)
             || code_end(rows, end, style).is_some()
-            || (row.bottom - rows[end - 1].bottom > style.pitch * 1.12 && read_table(rows, end, style).is_some())
+            || (row.bottom - rows[end - 1].bottom > style.pitch * 1.12
+                && read_table(rows, end, style).is_some())
         {
             break;
         }
         end += 1;
     }
-    let paragraph = Paragraph { rows: rows[start..end].iter().collect(), size: first.size, gap_before };
+    let paragraph = Paragraph {
+        rows: rows[start..end].iter().collect(),
+        size: first.size,
+        gap_before,
+    };
     (end, paragraph)
 }
 
@@ -395,7 +475,11 @@ fn begins_paragraph(before: &[Row], row: &Row, style: &Style) -> bool {
         return true;
     }
     let size = previous.size.max(row.size);
-    let farthest = if size > style.body * 1.09 { size * 1.45 } else { style.pitch * 1.3 };
+    let farthest = if size > style.body * 1.09 {
+        size * 1.45
+    } else {
+        style.pitch * 1.3
+    };
     let distance = row.bottom - previous.bottom;
     if distance > farthest || distance < -1.0 || has_leaders(row) || has_leaders(previous) {
         return true;
@@ -416,7 +500,10 @@ fn begins_paragraph(before: &[Row], row: &Row, style: &Style) -> bool {
     let indent = row.left() - previous.left();
     let column_width = row.column_right - row.column_left;
     let is_ragged_end = previous.right() < row.column_right - column_width * 0.25;
-    let ends_sentence = previous.text().trim_end().ends_with(['.', '!', '?', '”', '"', ':', '»', '“']);
+    let ends_sentence = previous
+        .text()
+        .trim_end()
+        .ends_with(['.', '!', '?', '”', '"', ':', '»', '“']);
     if !is_item && before.len() >= 2 && indent > em * 0.7 && indent < em * 5.0 && ends_sentence {
         return true;
     }
@@ -431,7 +518,9 @@ fn begins_paragraph(before: &[Row], row: &Row, style: &Style) -> bool {
 
 /// Whether all rows so far end early, as in verse and addresses: then an early end divides nothing.
 fn is_short_lined(rows: &[Row], column_width: f32) -> bool {
-    rows.iter().all(|row| row.right() - row.column_left < column_width * 0.72) && rows.len() >= 2
+    rows.iter()
+        .all(|row| row.right() - row.column_left < column_width * 0.72)
+        && rows.len() >= 2
 }
 
 /// The end of a run of fixed-pitch rows that begins here, if there is one.
@@ -445,14 +534,21 @@ fn code_end(rows: &[Row], start: usize, style: &Style) -> Option<usize> {
     // A first row of a single word is known by the row after it.
     let pitch = rows[start].monospace.or_else(|| {
         let next = rows.get(start + 1).filter(|next| follows(&rows[start], next))?;
-        rows[start].pitch.filter(|pitch| next.monospace.is_some_and(|other| (other - pitch).abs() < pitch * 0.02))
+        rows[start].pitch.filter(|pitch| {
+            next.monospace
+                .is_some_and(|other| (other - pitch).abs() < pitch * 0.02)
+        })
     })?;
     let mut end = start;
     let mut counted = 0;
     while let Some(row) = rows.get(end) {
-        let same = row.monospace.or(row.pitch).is_some_and(|other| (other - pitch).abs() < pitch * 0.03);
+        let same = row
+            .monospace
+            .or(row.pitch)
+            .is_some_and(|other| (other - pitch).abs() < pitch * 0.03);
         // A row too short to tell ("}") goes with its neighbours.
-        let short = row.pitch.is_none() && row.cells.len() == 1 && row.cells[0].text.trim().chars().count() <= 8;
+        let short =
+            row.pitch.is_none() && row.cells.len() == 1 && row.cells[0].text.trim().chars().count() <= 8;
         if (end > start && !follows(&rows[end - 1], row)) || !(same || (short && end > start)) {
             break;
         }
@@ -466,7 +562,10 @@ fn code_end(rows: &[Row], start: usize, style: &Style) -> Option<usize> {
 fn code_text(rows: &[Row]) -> String {
     let left = rows.iter().map(Row::left).fold(f32::INFINITY, f32::min);
     let pitch = rows.iter().find_map(|row| row.monospace).unwrap_or(6.0);
-    let usual = rows.windows(2).map(|pair| pair[1].bottom - pair[0].bottom).fold(f32::INFINITY, f32::min);
+    let usual = rows
+        .windows(2)
+        .map(|pair| pair[1].bottom - pair[0].bottom)
+        .fold(f32::INFINITY, f32::min);
     let mut code = String::new();
     for (index, row) in rows.iter().enumerate() {
         if index > 0 {
@@ -479,7 +578,10 @@ fn code_text(rows: &[Row]) -> String {
         for cell in &row.cells {
             let place = ((cell.left - left) / pitch).round().clamp(0.0, 200.0) as usize;
             let written = code[begin..].chars().count();
-            code.extend(std::iter::repeat_n(' ', place.saturating_sub(written).max(usize::from(written > 0))));
+            code.extend(std::iter::repeat_n(
+                ' ',
+                place.saturating_sub(written).max(usize::from(written > 0)),
+            ));
             code.push_str(cell.text.trim());
         }
     }
@@ -499,7 +601,12 @@ fn read_table(rows: &[Row], start: usize, style: &Style) -> Option<(usize, Vec<V
     while let Some(row) = rows.get(end) {
         let previous = &rows[end - 1];
         let distance = row.bottom - previous.bottom;
-        if row.column != first.column || distance > style.pitch * 3.0 || distance < 1.0 || (row.size - first.size).abs() > first.size * 0.2 || has_leaders(row) {
+        if row.column != first.column
+            || distance > style.pitch * 3.0
+            || distance < 1.0
+            || (row.size - first.size).abs() > first.size * 0.2
+            || has_leaders(row)
+        {
             break;
         }
         let mut wider = occupied.clone();
@@ -551,10 +658,17 @@ fn read_table(rows: &[Row], start: usize, style: &Style) -> Option<(usize, Vec<V
     }
     let rows_used = end - start;
     let longest_head = table.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
-    let is_list = table.iter().all(|row| row[0].is_empty() || lines::list_mark(&format!("{} x", row[0])).is_some());
+    let is_list = table
+        .iter()
+        .all(|row| row[0].is_empty() || lines::list_mark(&format!("{} x", row[0])).is_some());
     // Two lines stretched to the margins leave strips as well, but fill few of their cells.
     let well_filled = all_filled * 10 >= rows_used * (borders.len() + 1) * 6;
-    let is_table = well_filled && full >= 2 && full * 2 >= rows_used && (table.len() >= 3 || (table.len() == 2 && borders.len() >= 2)) && longest_head <= 48 && !is_list;
+    let is_table = well_filled
+        && full >= 2
+        && full * 2 >= rows_used
+        && (table.len() >= 3 || (table.len() == 2 && borders.len() >= 2))
+        && longest_head <= 48
+        && !is_list;
     is_table.then_some((end, table))
 }
 
@@ -577,16 +691,24 @@ fn merge_intervals(mut intervals: Vec<(f32, f32)>) -> Vec<(f32, f32)> {
 }
 
 fn strip_borders(occupied: &[(f32, f32)], narrowest: f32) -> Vec<f32> {
-    occupied.windows(2).filter(|pair| pair[1].0 - pair[0].1 >= narrowest).map(|pair| (pair[0].1 + pair[1].0) / 2.0).collect()
+    occupied
+        .windows(2)
+        .filter(|pair| pair[1].0 - pair[0].1 >= narrowest)
+        .map(|pair| (pair[0].1 + pair[1].0) / 2.0)
+        .collect()
 }
 
 fn count_strips(occupied: &[(f32, f32)], narrowest: f32) -> usize {
-    occupied.windows(2).filter(|pair| pair[1].0 - pair[0].1 >= narrowest).count()
+    occupied
+        .windows(2)
+        .filter(|pair| pair[1].0 - pair[0].1 >= narrowest)
+        .count()
 }
 
 /// Ligatures and the look-alikes that fonts give for ideographs, as the characters they stand for.
 fn normalise(text: &str) -> String {
-    let needs = |c: char| matches!(c, '\u{2e80}'..='\u{2fdf}' | '\u{fb00}'..='\u{fb06}' | '\u{f900}'..='\u{faff}');
+    let needs =
+        |c: char| matches!(c, '\u{2e80}'..='\u{2fdf}' | '\u{fb00}'..='\u{fb06}' | '\u{f900}'..='\u{faff}');
     if !text.contains(needs) {
         return text.to_owned();
     }
@@ -625,7 +747,9 @@ fn with_own_resources(bytes: &[u8]) -> Option<Vec<u8>> {
             }
             parent = node.get(b"Parent").and_then(lopdf::Object::as_reference).ok();
         }
-        if let (Some(resources), Ok(lopdf::Object::Dictionary(dictionary))) = (inherited, document.get_object_mut(page)) {
+        if let (Some(resources), Ok(lopdf::Object::Dictionary(dictionary))) =
+            (inherited, document.get_object_mut(page))
+        {
             dictionary.set("Resources", resources);
             changed = true;
         }
@@ -644,7 +768,14 @@ mod tests {
 
     #[test]
     fn page_numbers_are_told_from_text() {
-        for (text, expected) in [("12", true), ("- 3 -", true), ("Page 4 of 10", true), ("xii", true), ("Chapter 4", false), ("I", true)] {
+        for (text, expected) in [
+            ("12", true),
+            ("- 3 -", true),
+            ("Page 4 of 10", true),
+            ("xii", true),
+            ("Chapter 4", false),
+            ("I", true),
+        ] {
             assert_eq!(is_page_number(&without_numbers(text)), expected, "{text}");
         }
     }
@@ -657,6 +788,9 @@ mod tests {
 
     #[test]
     fn broken_files_are_damaged() {
-        assert_eq!(parse(b"%PDF-1.7 nothing else").expect_err("broken").code, FailureCode::Damaged);
+        assert_eq!(
+            parse(b"%PDF-1.7 nothing else").expect_err("broken").code,
+            FailureCode::Damaged
+        );
     }
 }

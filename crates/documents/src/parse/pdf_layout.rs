@@ -55,7 +55,13 @@ pub(super) fn order_rows(page: &PdfPage, column: &mut u32) -> Vec<Row> {
     let cells: Vec<&TextCell> = page
         .cells
         .iter()
-        .filter(|cell| !cell.text.trim().is_empty() && cell.l.is_finite() && cell.t.is_finite() && cell.r.is_finite() && cell.b.is_finite())
+        .filter(|cell| {
+            !cell.text.trim().is_empty()
+                && cell.l.is_finite()
+                && cell.t.is_finite()
+                && cell.r.is_finite()
+                && cell.b.is_finite()
+        })
         .collect();
     let mut ordered: Vec<(u32, f32, f32, &TextCell)> = Vec::with_capacity(cells.len());
     if cells.len() <= MAX_CELLS_TO_ORDER {
@@ -68,7 +74,11 @@ pub(super) fn order_rows(page: &PdfPage, column: &mut u32) -> Vec<Row> {
     for (column, column_left, column_right, cell) in ordered {
         let (top, bottom) = (cell.t.min(cell.b), cell.t.max(cell.b));
         let middle = (top + bottom) / 2.0;
-        let piece = Cell { text: cell.text.clone(), left: cell.l, right: cell.r };
+        let piece = Cell {
+            text: cell.text.clone(),
+            left: cell.l,
+            right: cell.r,
+        };
         match rows.last_mut() {
             Some(row)
                 if row.column == column
@@ -103,13 +113,22 @@ pub(super) fn order_rows(page: &PdfPage, column: &mut u32) -> Vec<Row> {
 }
 
 /// Orders the cells of a region: columns one after the other where there are columns, else from top to bottom.
-fn order_region<'a>(cells: &[&'a TextCell], depth: u8, column: &mut u32, out: &mut Vec<(u32, f32, f32, &'a TextCell)>) {
+fn order_region<'a>(
+    cells: &[&'a TextCell],
+    depth: u8,
+    column: &mut u32,
+    out: &mut Vec<(u32, f32, f32, &'a TextCell)>,
+) {
     if cells.is_empty() {
         return;
     }
     let left = cells.iter().map(|cell| cell.l).fold(f32::INFINITY, f32::min);
     let right = cells.iter().map(|cell| cell.r).fold(f32::NEG_INFINITY, f32::max);
-    let gutter = if depth < 3 { find_gutter(cells, left, right) } else { None };
+    let gutter = if depth < 3 {
+        find_gutter(cells, left, right)
+    } else {
+        None
+    };
     let Some(gutter) = gutter else {
         *column += 1;
         let mut sorted = cells.to_vec();
@@ -118,12 +137,18 @@ fn order_region<'a>(cells: &[&'a TextCell], depth: u8, column: &mut u32, out: &m
         return;
     };
     // Lines across the gutter (titles, wide figures) cut the page into bands, each read column by column.
-    let mut crossing: Vec<&TextCell> = cells.iter().copied().filter(|cell| cell.l < gutter && cell.r > gutter).collect();
+    let mut crossing: Vec<&TextCell> = cells
+        .iter()
+        .copied()
+        .filter(|cell| cell.l < gutter && cell.r > gutter)
+        .collect();
     crossing.sort_by(|a, b| a.t.total_cmp(&b.t));
     let mut begin = f32::NEG_INFINITY;
     let mut index = 0;
     loop {
-        let end = crossing.get(index).map_or(f32::INFINITY, |cell| (cell.t + cell.b) / 2.0);
+        let end = crossing
+            .get(index)
+            .map_or(f32::INFINITY, |cell| (cell.t + cell.b) / 2.0);
         let band = |keep: &dyn Fn(&TextCell) -> bool| -> Vec<&'a TextCell> {
             cells
                 .iter()
@@ -152,7 +177,11 @@ fn order_region<'a>(cells: &[&'a TextCell], depth: u8, column: &mut u32, out: &m
             last += 1;
         }
         *column += 1;
-        out.extend(crossing[index..=last].iter().map(|cell| (*column, left, right, *cell)));
+        out.extend(
+            crossing[index..=last]
+                .iter()
+                .map(|cell| (*column, left, right, *cell)),
+        );
         begin = crossing[last].t.max(crossing[last].b) - 1.0;
         index = last + 1;
     }
@@ -168,16 +197,30 @@ fn find_gutter(cells: &[&TextCell], left: f32, right: f32) -> Option<f32> {
     for step in 0..=40 {
         let x = left + width * (0.3 + 0.01 * step as f32);
         let crossing = cells.iter().filter(|cell| cell.l < x && cell.r > x).count();
-        let margin = cells.iter().filter(|cell| cell.l < x + 3.0 && cell.r > x - 3.0).count();
+        let margin = cells
+            .iter()
+            .filter(|cell| cell.l < x + 3.0 && cell.r > x - 3.0)
+            .count();
         let cost = crossing * 2 + margin;
-        if best.is_none_or(|(lowest, at)| cost < lowest || (cost == lowest && (x - left - width / 2.0).abs() < (at - left - width / 2.0).abs())) {
+        if best.is_none_or(|(lowest, at)| {
+            cost < lowest
+                || (cost == lowest && (x - left - width / 2.0).abs() < (at - left - width / 2.0).abs())
+        }) {
             best = Some((cost, x));
         }
     }
     let (_, x) = best?;
     let sides = [
-        cells.iter().filter(|cell| cell.r <= x).copied().collect::<Vec<_>>(),
-        cells.iter().filter(|cell| cell.l >= x).copied().collect::<Vec<_>>(),
+        cells
+            .iter()
+            .filter(|cell| cell.r <= x)
+            .copied()
+            .collect::<Vec<_>>(),
+        cells
+            .iter()
+            .filter(|cell| cell.l >= x)
+            .copied()
+            .collect::<Vec<_>>(),
     ];
     let crossing = cells.len() - sides[0].len() - sides[1].len();
     if crossing * 3 > cells.len() {
@@ -210,11 +253,16 @@ fn measure_rows(rows: &mut [Row], words: &[TextCell]) {
                 let centre = (word.l + word.r) / 2.0;
                 middle > row.top
                     && middle < row.bottom
-                    && row.cells.iter().any(|cell| centre >= cell.left - 1.0 && centre <= cell.right + 1.0)
+                    && row
+                        .cells
+                        .iter()
+                        .any(|cell| centre >= cell.left - 1.0 && centre <= cell.right + 1.0)
             })
             .collect();
-        let mut heights: Vec<(f32, usize)> =
-            inside.iter().map(|word| ((word.b - word.t).abs(), word.text.chars().count())).collect();
+        let mut heights: Vec<(f32, usize)> = inside
+            .iter()
+            .map(|word| ((word.b - word.t).abs(), word.text.chars().count()))
+            .collect();
         heights.sort_by(|a, b| a.0.total_cmp(&b.0));
         let total: usize = heights.iter().map(|(_, count)| count).sum();
         let mut seen = 0;
@@ -227,7 +275,14 @@ fn measure_rows(rows: &mut [Row], words: &[TextCell]) {
         }
         row.pitch = fixed_pitch(&inside);
         row.monospace = row.pitch.filter(|_| proves_pitch(&inside));
-        row.words = inside.iter().map(|word| Cell { text: word.text.clone(), left: word.l, right: word.r }).collect();
+        row.words = inside
+            .iter()
+            .map(|word| Cell {
+                text: word.text.clone(),
+                left: word.l,
+                right: word.r,
+            })
+            .collect();
         row.words.sort_by(|a, b| a.left.total_cmp(&b.left));
     }
 }
@@ -242,7 +297,9 @@ fn fixed_pitch(words: &[&TextCell]) -> Option<f32> {
     let first = *pitches.first()?;
     let same = pitches.iter().all(|pitch| (pitch - first).abs() <= first * 0.02);
     // Ideographs all have the same width anyway.
-    let latin = words.iter().all(|word| word.text.chars().all(|c| (c as u32) < 0x2e80));
+    let latin = words
+        .iter()
+        .all(|word| word.text.chars().all(|c| (c as u32) < 0x2e80));
     (same && first > 0.0 && latin).then_some(first)
 }
 

@@ -20,7 +20,9 @@ pub(super) fn parse(text: &str) -> Result<Document, Failure> {
 
 /// Adds the blocks of text as people type it.
 pub(super) fn append(builder: &mut DocumentBuilder, text: &str) {
-    let text = text.replace("\r\n", "\n").replace(['\r', '\u{c}', '\u{2029}'], "\n");
+    let text = text
+        .replace("\r\n", "\n")
+        .replace(['\r', '\u{c}', '\u{2029}'], "\n");
     let lines_apart = text.contains("\n\n");
     let groups = groups(&text);
     for (index, group) in groups.iter().enumerate() {
@@ -45,10 +47,14 @@ fn groups(text: &str) -> Vec<Group<'_>> {
     let mut blank_before = 0;
     for line in text.lines() {
         let trimmed = line.trim();
-        let stands_apart = (trimmed.starts_with('[') && trimmed.ends_with(']') && !trimmed.contains("](")) || lines::is_break(trimmed);
+        let stands_apart = (trimmed.starts_with('[') && trimmed.ends_with(']') && !trimmed.contains("]("))
+            || lines::is_break(trimmed);
         let follows_break = lines.last().is_some_and(|last| lines::is_break(last.trim()));
         if (trimmed.is_empty() || stands_apart || follows_break) && !lines.is_empty() {
-            groups.push(Group { lines: std::mem::take(&mut lines), blank_before: std::mem::take(&mut blank_before) });
+            groups.push(Group {
+                lines: std::mem::take(&mut lines),
+                blank_before: std::mem::take(&mut blank_before),
+            });
         }
         if trimmed.is_empty() {
             blank_before += 1;
@@ -71,10 +77,14 @@ impl Group<'_> {
         let line = line.trim();
         let length = line.chars().count();
         let is_open = !line.ends_with(['.', ',', ';', ':', '!', '?', '”', '"', '»', '’', '\'']);
-        let is_line = is_open && (2..=60).contains(&length) && line.chars().next().is_some_and(char::is_uppercase) && !lines::is_break(line);
+        let is_line = is_open
+            && (2..=60).contains(&length)
+            && line.chars().next().is_some_and(char::is_uppercase)
+            && !lines::is_break(line);
         let text_follows = next.lines.iter().map(|line| line.chars().count()).sum::<usize>() >= 100;
         let apart = self.blank_before >= 2 || (length <= 40 && line.split_whitespace().count() <= 6);
-        (is_line && text_follows && apart && next.blank_before >= 1).then(|| lines::heading_level(line).unwrap_or(2))
+        (is_line && text_follows && apart && next.blank_before >= 1)
+            .then(|| lines::heading_level(line).unwrap_or(2))
     }
 }
 
@@ -84,7 +94,11 @@ fn stands_as_title(text: &str) -> bool {
     let lines = head.iter().take_while(|line| !line.is_empty()).count();
     (1..=3).contains(&lines)
         && lines < head.len()
-        && head[..lines].iter().all(|line| (3..=70).contains(&line.chars().count()) && !line.ends_with(['.', ',', ';', ':', '!', '?']) && !line.contains(": "))
+        && head[..lines].iter().all(|line| {
+            (3..=70).contains(&line.chars().count())
+                && !line.ends_with(['.', ',', ';', ':', '!', '?'])
+                && !line.contains(": ")
+        })
 }
 
 /// `lines_apart`: whether blank lines divide paragraphs; without any, each line is a paragraph of its own.
@@ -110,11 +124,20 @@ fn push_paragraph(builder: &mut DocumentBuilder, paragraph: &[&str], lines_apart
     }
     if is_table(paragraph) {
         builder.push(BlockKind::Table, &paragraph.join("\n"));
-    } else if trimmed.iter().filter(|line| lines::list_mark(line).is_some()).count() * 2 >= trimmed.len()
+    } else if trimmed
+        .iter()
+        .filter(|line| lines::list_mark(line).is_some())
+        .count()
+        * 2
+        >= trimmed.len()
         && lines::list_mark(trimmed[0]).is_some()
     {
         push_list(builder, &trimmed);
-    } else if paragraph.iter().all(|line| line.starts_with("    ") || line.starts_with('\t')) && looks_like_code(paragraph) {
+    } else if paragraph
+        .iter()
+        .all(|line| line.starts_with("    ") || line.starts_with('\t'))
+        && looks_like_code(paragraph)
+    {
         builder.push(BlockKind::Code, &paragraph.join("\n"));
     } else if trimmed.iter().all(|line| line.starts_with('>')) {
         let quoted = trimmed.iter().map(|line| line.trim_start_matches(['>', ' ']));
@@ -123,7 +146,8 @@ fn push_paragraph(builder: &mut DocumentBuilder, paragraph: &[&str], lines_apart
         builder.push(BlockKind::Paragraph, &trimmed.join("\n"));
     } else if (lines::is_verse(&trimmed) && !builder.blocks().is_empty()) || is_labelled_verse(&trimmed) {
         builder.push(BlockKind::Verse, &trimmed.join("\n"));
-    } else if let (Some(level), false) = (lines::heading_level(first), trimmed.len() > 3 && first.len() > 40) {
+    } else if let (Some(level), false) = (lines::heading_level(first), trimmed.len() > 3 && first.len() > 40)
+    {
         builder.push(BlockKind::Heading { level }, first);
         push_paragraph(builder, &paragraph[1..], lines_apart);
     } else if builder.blocks().is_empty() && lines::is_verse(&trimmed) {
@@ -156,17 +180,26 @@ fn is_labels(trimmed: &[&str]) -> bool {
 
 /// `[Chorus]` over lines of song.
 fn is_labelled_verse(trimmed: &[&str]) -> bool {
-    trimmed[0].starts_with('[') && trimmed[0].ends_with(']') && trimmed[1..].iter().all(|line| line.chars().count() <= 80)
+    trimmed[0].starts_with('[')
+        && trimmed[0].ends_with(']')
+        && trimmed[1..].iter().all(|line| line.chars().count() <= 80)
 }
 
 /// Columns set apart by pipes, tabs or runs of spaces at the same places in each line.
 fn is_table(paragraph: &[&str]) -> bool {
-    let piped = paragraph.iter().filter(|line| line.matches('|').count() >= 2).count();
+    let piped = paragraph
+        .iter()
+        .filter(|line| line.matches('|').count() >= 2)
+        .count();
     if piped == paragraph.len() {
         return true;
     }
     let cells = |line: &str| {
-        line.trim().split('\t').flat_map(|part| part.split("   ")).filter(|cell| !cell.trim().is_empty()).count()
+        line.trim()
+            .split('\t')
+            .flat_map(|part| part.split("   "))
+            .filter(|cell| !cell.trim().is_empty())
+            .count()
     };
     let wide = paragraph.iter().filter(|line| cells(line) >= 3).count();
     paragraph.len() >= 2 && wide * 10 >= paragraph.len() * 8
@@ -186,7 +219,11 @@ mod tests {
 
     fn kinds(text: &str) -> Vec<(BlockKind, String)> {
         let document = parse(text).expect("parses");
-        document.blocks.iter().map(|block| (block.kind, document.text[block.span.clone()].to_owned())).collect()
+        document
+            .blocks
+            .iter()
+            .map(|block| (block.kind, document.text[block.span.clone()].to_owned()))
+            .collect()
     }
 
     #[test]
@@ -212,7 +249,9 @@ mod tests {
 
     #[test]
     fn a_song_as_typed() {
-        let document = parse("Title: Tide\nArtist: Us\n\n[Verse 1]\nThe tide came in\nAnd the boats leaned over\n").expect("parses");
+        let document =
+            parse("Title: Tide\nArtist: Us\n\n[Verse 1]\nThe tide came in\nAnd the boats leaned over\n")
+                .expect("parses");
         assert_eq!(document.title.as_deref(), Some("Tide"));
         assert_eq!(document.blocks[1].kind, BlockKind::Verse);
         assert!(document.text.contains("came in\nAnd"));

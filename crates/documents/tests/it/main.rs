@@ -1,8 +1,16 @@
 //! Every document of the fixtures, made by other people's programs, through its reader and its library type's chunker.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 use std::path::{Path, PathBuf};
 
-use mnemosyne_documents::{BlockKind, Document, FileHint, Format, HARD_CAP_FACTOR, chunk, extract_concepts, parse};
+use mnemosyne_documents::{
+    BlockKind, Document, FileHint, Format, HARD_CAP_FACTOR, chunk, extract_concepts, parse,
+};
 use mnemosyne_domain::LibraryType;
 use serde::Deserialize;
 
@@ -37,12 +45,18 @@ fn facts() -> Vec<Facts> {
 
 fn read(facts: &Facts) -> Document {
     let bytes = std::fs::read(folder().join(&facts.file)).expect("the document");
-    let hint = FileHint { filename: facts.file.clone(), content_type: None };
+    let hint = FileHint {
+        filename: facts.file.clone(),
+        content_type: None,
+    };
     parse(&bytes, &hint).unwrap_or_else(|failure| panic!("{}: {failure}", facts.file))
 }
 
 fn letters(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 #[test]
@@ -69,10 +83,17 @@ fn documents_are_what_their_makers_say() {
             wrong.push(format!("{name}: title {:?}, not {title:?}", document.title));
         }
         if format == Format::Pdf && facts.pages.is_some() && document.page_count != facts.pages {
-            wrong.push(format!("{name}: pages {:?}, not {:?}", document.page_count, facts.pages));
+            wrong.push(format!(
+                "{name}: pages {:?}, not {:?}",
+                document.page_count, facts.pages
+            ));
         }
         if let Some(words) = facts.words {
-            let found = document.text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric)).count();
+            let found = document
+                .text
+                .split_whitespace()
+                .filter(|word| *word != "|")
+                .count();
             if found * 100 < words * 88 || found * 100 > words * 112 {
                 wrong.push(format!("{name}: {found} words, not {words}"));
             }
@@ -95,10 +116,51 @@ fn check_blocks(name: &str, document: &Document, wrong: &mut Vec<String>) {
     for (index, block) in document.blocks.iter().enumerate() {
         let text = &document.text[block.span.clone()];
         let gap = &document.text[end..block.span.start];
-        if text.trim() != text || text.is_empty() || !gap.trim().is_empty() || (index > 0 && !gap.starts_with("\n\n")) {
-            wrong.push(format!("{name}: block {index} {:?} is not apart or not trimmed", block.kind));
+        if text.trim() != text
+            || text.is_empty()
+            || !gap.trim().is_empty()
+            || (index > 0 && !gap.starts_with("\n\n"))
+        {
+            wrong.push(format!(
+                "{name}: block {index} {:?} is not apart or not trimmed",
+                block.kind
+            ));
         }
         end = block.span.end;
+    }
+}
+
+#[derive(Deserialize)]
+struct Broken {
+    file: Vec<BrokenFacts>,
+}
+
+#[derive(Deserialize)]
+struct BrokenFacts {
+    file: String,
+    codes: Vec<String>,
+}
+
+#[test]
+fn broken_files_have_the_code_that_fits() {
+    let folder = folder().join("../broken");
+    let source = std::fs::read_to_string(folder.join("BROKEN.toml")).expect("the list");
+    for facts in toml::from_str::<Broken>(&source).expect("well-formed").file {
+        let bytes = std::fs::read(folder.join(&facts.file)).expect("the file");
+        let hint = FileHint {
+            filename: facts.file.clone(),
+            content_type: None,
+        };
+        let code = match parse(&bytes, &hint) {
+            Ok(_) => "ok",
+            Err(failure) => failure.code.as_str(),
+        };
+        assert!(
+            facts.codes.iter().any(|one| one == code),
+            "{}: {code}, not {:?}",
+            facts.file,
+            facts.codes
+        );
     }
 }
 
@@ -111,7 +173,12 @@ fn chunks_stand_under_their_headings_and_inside_their_bounds() {
         let profile = kind.profile();
         let chunks = chunk(&document, profile);
         for heading in &facts.headings {
-            let found = chunks.iter().any(|draft| draft.heading_path.iter().any(|one| letters(one).contains(&letters(heading))));
+            let found = chunks.iter().any(|draft| {
+                draft
+                    .heading_path
+                    .iter()
+                    .any(|one| letters(one).contains(&letters(heading)))
+            });
             if !found {
                 wrong.push(format!("{}: no chunk stands under {heading:?}", facts.file));
             }
@@ -119,7 +186,9 @@ fn chunks_stand_under_their_headings_and_inside_their_bounds() {
         for draft in &chunks {
             let size = document.text[draft.span.clone()].chars().count();
             let whole = document.blocks.iter().any(|block| {
-                matches!(block.kind, BlockKind::Code | BlockKind::Table) && block.span.start >= draft.span.start && block.span.end <= draft.span.end
+                matches!(block.kind, BlockKind::Code | BlockKind::Table)
+                    && block.span.start >= draft.span.start
+                    && block.span.end <= draft.span.end
             });
             if size > profile.max_chars * if whole { HARD_CAP_FACTOR } else { 1 } {
                 wrong.push(format!("{}: a chunk of {size}", facts.file));

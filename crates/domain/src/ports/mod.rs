@@ -19,8 +19,8 @@ pub use jobs::{
     BlobLedger, Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Settings, Throughput,
 };
 pub use knowledge::{
-    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate, PublishOutcome,
-    Removed, StoreReport, VectorQuery,
+    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate,
+    PublishOutcome, Removed, StoreReport, VectorQuery,
 };
 pub use queue::JobQueue;
 

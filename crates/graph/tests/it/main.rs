@@ -1,4 +1,10 @@
 //! The embedded knowledge store: the conformance of the port, and what only this backend promises.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 mod exact;
 mod kill;

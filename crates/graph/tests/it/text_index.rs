@@ -157,7 +157,11 @@ async fn a_store_that_was_put_back_to_an_earlier_state_is_not_mixed_with_the_lat
     fs::create_dir_all(target.join("knowledge.text")).unwrap();
     fs::copy(&backup, target.join("knowledge.db")).unwrap();
     for path in files_of_index(folder.path()) {
-        fs::copy(&path, target.join("knowledge.text").join(path.file_name().unwrap())).unwrap();
+        fs::copy(
+            &path,
+            target.join("knowledge.text").join(path.file_name().unwrap()),
+        )
+        .unwrap();
     }
     // As many changes as were lost: the numbers alone would agree.
     let store = open(folder.path()).await;

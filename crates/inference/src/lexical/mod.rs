@@ -192,7 +192,10 @@ mod tests {
         largest.sort_by_key(|(place, value)| (-value.abs(), *place));
         largest.truncate(3);
         assert_eq!(largest, [(462, 4_520), (29, 2_669), (220, -2_669)]);
-        let checksum: i64 = rounded.iter().map(|(place, value)| (*place as i64 + 1) * value).sum();
+        let checksum: i64 = rounded
+            .iter()
+            .map(|(place, value)| (*place as i64 + 1) * value)
+            .sum();
         assert_eq!(checksum, 4_011_452);
     }
 

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config, DTYPE};
 use tokenizers::Tokenizer;
 
+use super::transformer::{Configuration, Transformer};
 use super::windows::{self, Window};
 use super::{LocalModelError, weights};
 use crate::vector::normalise;
@@ -18,14 +16,13 @@ const WEIGHTS: &str = "model.safetensors";
 
 /// A model in memory.
 pub(crate) struct Bert {
-    model: BertModel,
+    transformer: Transformer,
     tokenizer: Tokenizer,
     /// The tokens before and after each window, such as `[CLS]` and `[SEP]`.
     opening: Vec<u32>,
     closing: Vec<u32>,
     /// The most tokens of text in one window.
     capacity: usize,
-    padding_token: u32,
 }
 
 #[derive(serde::Deserialize)]
@@ -34,8 +31,12 @@ struct WindowConfiguration {
 }
 
 /// Reads `config.json`.
-pub(crate) fn read_configuration(folder: &Path) -> Result<Config, LocalModelError> {
-    read_json(folder, CONFIGURATION)
+pub(crate) fn read_configuration(folder: &Path) -> Result<Configuration, LocalModelError> {
+    let configuration: Configuration = read_json(folder, CONFIGURATION)?;
+    match configuration.unsupported() {
+        Some(reason) => Err(unusable(CONFIGURATION, reason)),
+        None => Ok(configuration),
+    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(
@@ -66,20 +67,19 @@ impl Bert {
         if capacity == 0 {
             return Err(unusable(WINDOW_CONFIGURATION, "the window has no room for text"));
         }
-        let tensors = weights::read(folder)?;
-        let variables = VarBuilder::from_tensors(tensors, DTYPE, &Device::Cpu);
-        let model = BertModel::load(variables, &configuration).map_err(|error| unusable(WEIGHTS, error))?;
+        let mut tensors = weights::read(folder)?;
+        let transformer =
+            Transformer::new(&configuration, &mut tensors).map_err(|error| unusable(WEIGHTS, error))?;
         tracing::info!(
             milliseconds = started.elapsed().as_millis() as u64,
             "the local embedding model is loaded"
         );
         Ok(Self {
-            model,
+            transformer,
             tokenizer,
             opening,
             closing,
             capacity,
-            padding_token: configuration.pad_token_id as u32,
         })
     }
 
@@ -106,44 +106,14 @@ impl Bert {
 
     /// The vector of each window, of length 1.
     pub(crate) fn embed(&self, windows: &[Window]) -> Result<Vec<Vec<f32>>, LocalModelError> {
-        let longest = windows
-            .iter()
-            .map(|window| window.tokens.len())
-            .max()
-            .unwrap_or(0);
-        let mut ids = Vec::with_capacity(windows.len() * longest);
-        let mut mask = Vec::with_capacity(windows.len() * longest);
-        for window in windows {
-            let padding = longest - window.tokens.len();
-            ids.extend_from_slice(&window.tokens);
-            ids.extend(std::iter::repeat_n(self.padding_token, padding));
-            mask.extend(std::iter::repeat_n(1.0_f32, window.tokens.len()));
-            mask.extend(std::iter::repeat_n(0.0_f32, padding));
-        }
-        let mut vectors = self
-            .forward(ids, mask, (windows.len(), longest))
-            .map_err(computation)?;
+        let tokens: Vec<&[u32]> = windows.iter().map(|window| window.tokens.as_slice()).collect();
+        let mut vectors = self.transformer.mean_vectors(&tokens).map_err(computation)?;
         for vector in &mut vectors {
             if !normalise(vector) {
                 return Err(computation("it gave a vector without direction"));
             }
         }
         Ok(vectors)
-    }
-
-    fn forward(
-        &self,
-        ids: Vec<u32>,
-        mask: Vec<f32>,
-        shape: (usize, usize),
-    ) -> candle_core::Result<Vec<Vec<f32>>> {
-        let ids = Tensor::from_vec(ids, shape, &Device::Cpu)?;
-        let mask = Tensor::from_vec(mask, shape, &Device::Cpu)?;
-        let segments = ids.zeros_like()?;
-        let tokens = self.model.forward(&ids, &segments, Some(&mask))?;
-        // The sum is enough: the mean has the same direction, and the vector is scaled to length 1 anyway.
-        let sums = tokens.broadcast_mul(&mask.unsqueeze(2)?)?.sum(1)?;
-        sums.to_dtype(DType::F32)?.to_vec2()
     }
 }
 

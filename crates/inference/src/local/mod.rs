@@ -9,6 +9,8 @@
 //! where the Python library would drop the rest.
 
 mod bert;
+mod math;
+mod transformer;
 mod weights;
 mod windows;
 
@@ -25,7 +27,7 @@ use windows::Window;
 use crate::vector::WeightedMean;
 
 /// Windows that are computed together: more are slower, because their intermediate results leave the processor's cache.
-const BATCH: usize = 4;
+const BATCH: usize = 8;
 
 /// Why a folder holds no usable model.
 #[derive(Debug, thiserror::Error)]

@@ -64,7 +64,9 @@ pub(crate) async fn call(
     arguments: Arguments,
 ) -> Result<Answer, ServiceError> {
     let page = page(arguments.limit, arguments.cursor.as_deref())?;
-    let found = services.libraries(principal, LibraryFilter::default(), page).await?;
+    let found = services
+        .libraries(principal, LibraryFilter::default(), page)
+        .await?;
     let rows = found
         .rows
         .into_iter()

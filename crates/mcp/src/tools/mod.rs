@@ -86,7 +86,10 @@ pub(crate) async fn call(
 
 /// Whom a call without claims speaks for: the workspace it names, or the global libraries.
 fn open_principal(arguments: &JsonObject) -> Result<Principal, ErrorData> {
-    let named = arguments.get("workspace_id").and_then(Value::as_str).filter(|text| !text.is_empty());
+    let named = arguments
+        .get("workspace_id")
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty());
     let workspace = match named {
         Some(text) => Some(
             WorkspaceId::parse(text)
@@ -94,7 +97,12 @@ fn open_principal(arguments: &JsonObject) -> Result<Principal, ErrorData> {
         ),
         None => None,
     };
-    let grant = TokenGrant { label: "open".to_owned(), tools: None, workspace, libraries: None };
+    let grant = TokenGrant {
+        label: "open".to_owned(),
+        tools: None,
+        workspace,
+        libraries: None,
+    };
     Ok(Principal::Bearer(grant))
 }
 

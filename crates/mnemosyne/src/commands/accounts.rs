@@ -11,7 +11,10 @@ use mnemosyne_services::accounts::{Ensured, Role};
 use super::output::explain;
 use crate::cli::{PasswordArgs, ServiceUserArgs, SuperuserArgs};
 
-pub(super) async fn ensure_service_user(args: ServiceUserArgs, services: &Services) -> anyhow::Result<ExitCode> {
+pub(super) async fn ensure_service_user(
+    args: ServiceUserArgs,
+    services: &Services,
+) -> anyhow::Result<ExitCode> {
     let ensured = services
         .ensure_service_user(&Principal::Local, &args.username, &args.password)
         .await
@@ -36,8 +39,14 @@ pub(super) async fn create_superuser(args: SuperuserArgs, services: &Services) -
 
 pub(super) async fn change_password(args: PasswordArgs, services: &Services) -> anyhow::Result<ExitCode> {
     let password = password(args.password)?;
-    services.change_password(&Principal::Local, &args.username, &password).await.map_err(explain)?;
-    println!("The password of {} was changed; its sessions are over.", args.username);
+    services
+        .change_password(&Principal::Local, &args.username, &password)
+        .await
+        .map_err(explain)?;
+    println!(
+        "The password of {} was changed; its sessions are over.",
+        args.username
+    );
     Ok(ExitCode::SUCCESS)
 }
 

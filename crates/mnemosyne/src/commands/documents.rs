@@ -14,9 +14,18 @@ use crate::cli::{ChunkArgs, ExtractArgs};
 use crate::context;
 
 async fn read(file: &Path, config: &Config) -> anyhow::Result<Document> {
-    let file = file.canonicalize().with_context(|| format!("{} cannot be read", file.display()))?;
-    let filename = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let hint = FileHint { filename, content_type: None };
+    let file = file
+        .canonicalize()
+        .with_context(|| format!("{} cannot be read", file.display()))?;
+    let filename = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let hint = FileHint {
+        filename,
+        content_type: None,
+    };
     match context::sandbox(config)?.extract(&file, &hint).await {
         Ok(document) => Ok(document),
         Err(failure) => bail!("{failure}\n{}", failure.code.advice()),
@@ -54,7 +63,10 @@ pub(super) async fn extract(args: ExtractArgs, config: &Config) -> anyhow::Resul
 pub(super) async fn chunk(args: ChunkArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let Some(kind) = LibraryType::parse(&args.library_type) else {
         let known = LibraryType::ALL.map(LibraryType::as_str).join(", ");
-        bail!("--type: there is no library type {:?}; there are {known}", args.library_type);
+        bail!(
+            "--type: there is no library type {:?}; there are {known}",
+            args.library_type
+        );
     };
     let document = read(&args.file, config).await?;
     let chunks = mnemosyne_documents::chunk(&document, kind.profile());
@@ -79,7 +91,10 @@ pub(super) async fn chunk(args: ChunkArgs, config: &Config) -> anyhow::Result<Ex
     let mut text = String::new();
     for (position, chunk) in chunks.iter().enumerate() {
         let body = &document.text[chunk.span.clone()];
-        text.push_str(&format!("── chunk {position} · {} characters", body.chars().count()));
+        text.push_str(&format!(
+            "── chunk {position} · {} characters",
+            body.chars().count()
+        ));
         if let Some(page) = chunk.page {
             text.push_str(&format!(" · p. {page}"));
         }

@@ -39,5 +39,7 @@ async fn ask(address: std::net::SocketAddr, path: &str) -> anyhow::Result<u16> {
     let mut answer = [0_u8; 12];
     stream.read_exact(&mut answer).await?;
     let text = std::str::from_utf8(&answer).context("not HTTP")?;
-    text.strip_prefix("HTTP/1.1 ").and_then(|code| code.parse().ok()).context("not HTTP")
+    text.strip_prefix("HTTP/1.1 ")
+        .and_then(|code| code.parse().ok())
+        .context("not HTTP")
 }

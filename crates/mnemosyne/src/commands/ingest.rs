@@ -35,7 +35,11 @@ struct Found {
 
 enum Outcome {
     Job(JobId),
-    Refused { path: PathBuf, code: &'static str, message: String },
+    Refused {
+        path: PathBuf,
+        code: &'static str,
+        message: String,
+    },
 }
 
 pub(super) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<ExitCode> {
@@ -66,7 +70,12 @@ pub(super) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<E
     let work = async {
         let mut outcomes = Vec::with_capacity(found.files.len());
         for file in &found.files {
-            bar.set_message(file.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            bar.set_message(
+                file.file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+            );
             outcomes.push(offer(services, &library, file, args.collection.as_deref()).await?);
         }
         watch(services, &outcomes, &bar).await?;
@@ -80,7 +89,9 @@ pub(super) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<E
     stop.cancel();
     worker.await.context("the worker broke down")?;
     let Some(outcomes) = result else {
-        eprintln!("Interrupted. What was taken in stays; the rest goes on with the next `serve` or `ingest`.");
+        eprintln!(
+            "Interrupted. What was taken in stays; the rest goes on with the next `serve` or `ingest`."
+        );
         return Ok(ExitCode::from(130));
     };
     report(services, &library, outcomes, &found, args.json).await
@@ -88,7 +99,10 @@ pub(super) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<E
 
 /// Every file below the paths, in order. Inside folders, hidden files and unknown kinds are skipped, and counted.
 fn find(paths: &[PathBuf]) -> anyhow::Result<Found> {
-    let mut found = Found { files: Vec::new(), skipped: BTreeMap::new() };
+    let mut found = Found {
+        files: Vec::new(),
+        skipped: BTreeMap::new(),
+    };
     for path in paths {
         let kind = std::fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
         if kind.is_dir() {
@@ -101,7 +115,8 @@ fn find(paths: &[PathBuf]) -> anyhow::Result<Found> {
 }
 
 fn walk(folder: &Path, found: &mut Found) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
@@ -115,8 +130,14 @@ fn walk(folder: &Path, found: &mut Found) -> anyhow::Result<()> {
             walk(&entry.path(), found)?;
             continue;
         }
-        let extension = name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_lowercase());
-        if kind.is_file() && Format::ALL.iter().any(|format| format.extensions().contains(&extension.as_str())) {
+        let extension = name
+            .rsplit_once('.')
+            .map_or(String::new(), |(_, extension)| extension.to_lowercase());
+        if kind.is_file()
+            && Format::ALL
+                .iter()
+                .any(|format| format.extensions().contains(&extension.as_str()))
+        {
             found.files.push(entry.path());
         } else {
             *found.skipped.entry(extension).or_default() += 1;
@@ -131,15 +152,26 @@ async fn library(services: &Services, args: &IngestArgs) -> anyhow::Result<Libra
         if let Some(asked) = &args.library_type
             && asked != known.library_type.as_str()
         {
-            bail!("{:?} is a {} library, and a library's type never changes", known.name, known.library_type);
+            bail!(
+                "{:?} is a {} library, and a library's type never changes",
+                known.name,
+                known.library_type
+            );
         }
         return Ok(known);
     }
     let Some(library_type) = args.library_type.clone() else {
         let known = LibraryType::ALL.map(LibraryType::as_str).join(", ");
-        bail!("there is no library {:?} yet; give its --type to make it: {known}", args.library);
+        bail!(
+            "there is no library {:?} yet; give its --type to make it: {known}",
+            args.library
+        );
     };
-    let request = LibraryRequest { name: args.library.clone(), library_type, description: String::new() };
+    let request = LibraryRequest {
+        name: args.library.clone(),
+        library_type,
+        description: String::new(),
+    };
     match services.create_library(&local, request).await {
         Ok(library) => Ok(library),
         // Another command made it at this moment.
@@ -158,7 +190,11 @@ async fn offer(
     collection: Option<&str>,
 ) -> anyhow::Result<Outcome> {
     let refused = |code: FailureCode, message: String| {
-        Ok(Outcome::Refused { path: path.to_owned(), code: code.as_str(), message })
+        Ok(Outcome::Refused {
+            path: path.to_owned(),
+            code: code.as_str(),
+            message,
+        })
     };
     let opened = async {
         let whole = tokio::fs::canonicalize(path).await?;
@@ -170,25 +206,41 @@ async fn offer(
     };
     let (file, whole) = match opened.await {
         Ok(opened) => opened,
-        Err(error) => return refused(FailureCode::SourceUnavailable, format!("The file cannot be read: {error}.")),
+        Err(error) => {
+            return refused(
+                FailureCode::SourceUnavailable,
+                format!("The file cannot be read: {error}."),
+            );
+        }
     };
     let content = Box::pin(ReaderStream::with_capacity(file, 64 * 1024));
     let local = Principal::Local;
     let upload = match services.receive_upload(&local, content).await {
         Ok(upload) => upload,
         Err(ServiceError::TooLarge(limit)) => {
-            return refused(FailureCode::TooLarge, format!("The file is larger than {}.", output::size(limit)));
+            return refused(
+                FailureCode::TooLarge,
+                format!("The file is larger than {}.", output::size(limit)),
+            );
         }
         Err(error) => return Err(explain(error)),
     };
     let request = IngestRequest {
         library_uid: Some(library.uid.to_string()),
         source_ref: Some(whole.to_string_lossy().into_owned()),
-        filename: Some(path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        filename: Some(
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        ),
         collection: collection.map(str::to_owned),
         ..IngestRequest::default()
     };
-    let enqueued = services.ingest(&local, request, Some(upload), Queue::Batch).await.map_err(explain)?;
+    let enqueued = services
+        .ingest(&local, request, Some(upload), Queue::Batch)
+        .await
+        .map_err(explain)?;
     Ok(Outcome::Job(enqueued.job.id))
 }
 
@@ -276,14 +328,23 @@ async fn report(
         );
         report_skipped(&found.skipped);
         for (path, code, message) in failures.iter().take(SHOWN_FAILURES) {
-            let advice = FailureCode::parse(code).map(FailureCode::advice).unwrap_or_default();
+            let advice = FailureCode::parse(code)
+                .map(FailureCode::advice)
+                .unwrap_or_default();
             println!("  failed  {path}\n          {message} ({code}) {advice}");
         }
         if failures.len() > SHOWN_FAILURES {
-            println!("  and {} more; see Activity, or --json.", failures.len() - SHOWN_FAILURES);
+            println!(
+                "  and {} more; see Activity, or --json.",
+                failures.len() - SHOWN_FAILURES
+            );
         }
     }
-    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn report_skipped(skipped: &BTreeMap<String, usize>) {
@@ -293,8 +354,15 @@ fn report_skipped(skipped: &BTreeMap<String, usize>) {
     let kinds: Vec<String> = skipped
         .iter()
         .map(|(extension, count)| {
-            if extension.is_empty() { format!("{count} without extension") } else { format!("{count} .{extension}") }
+            if extension.is_empty() {
+                format!("{count} without extension")
+            } else {
+                format!("{count} .{extension}")
+            }
         })
         .collect();
-    eprintln!("Skipped, because Mnemosyne does not read them: {}.", kinds.join(", "));
+    eprintln!(
+        "Skipped, because Mnemosyne does not read them: {}.",
+        kinds.join(", ")
+    );
 }

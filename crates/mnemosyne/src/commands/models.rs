@@ -48,7 +48,8 @@ fn list(store: &ModelStore, as_json: bool) -> anyhow::Result<ExitCode> {
         .map(|model| {
             json!({
                 "name": model.name,
-                "dimension": model.dimension,
+                "description": model.description,
+                "licence": model.licence,
                 "bytes": model.size(),
                 "installed": store.installed(model.name).is_some(),
             })
@@ -59,8 +60,17 @@ fn list(store: &ModelStore, as_json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for model in store.known() {
-        let here = if store.installed(model.name).is_some() { "here" } else { "not here" };
-        println!("{:24} {:>5} dimensions  {:>9}  {here}", model.name, model.dimension, output::size(model.size()));
+        let here = if store.installed(model.name).is_some() {
+            "here"
+        } else {
+            "not here"
+        };
+        println!(
+            "{:20} {:>9}  {here:8}  {}",
+            model.name,
+            output::size(model.size()),
+            model.description
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,11 +19,19 @@ pub(crate) fn settings_table() -> ExitCode {
 /// Prints the settings in force.
 pub(crate) fn config() -> anyhow::Result<ExitCode> {
     let rows = Config::describe(&ProcessEnvironment);
-    let width = rows.iter().map(|row| row.setting.name.len()).max().unwrap_or_default();
+    let width = rows
+        .iter()
+        .map(|row| row.setting.name.len())
+        .max()
+        .unwrap_or_default();
     let mut text = String::new();
     for row in rows {
         let value = row.value.as_deref().unwrap_or("-");
-        text.push_str(&format!("{:width$}  {value}  ({})\n", row.setting.name, row.source.as_str()));
+        text.push_str(&format!(
+            "{:width$}  {value}  ({})\n",
+            row.setting.name,
+            row.source.as_str()
+        ));
     }
     output::print_text(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -30,8 +30,10 @@ pub(super) fn explain(error: ServiceError) -> anyhow::Error {
 }
 
 fn problems(fields: &BTreeMap<String, Vec<String>>) -> String {
-    let lines: Vec<String> =
-        fields.iter().map(|(field, problems)| format!("{field}: {}", problems.join(" "))).collect();
+    let lines: Vec<String> = fields
+        .iter()
+        .map(|(field, problems)| format!("{field}: {}", problems.join(" ")))
+        .collect();
     lines.join("; ")
 }
 
@@ -57,7 +59,11 @@ pub(super) fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]

@@ -13,13 +13,20 @@ use crate::cli::ReembedArgs;
 pub(super) async fn run(args: ReembedArgs, services: &Services) -> anyhow::Result<ExitCode> {
     let library = find_library(services, &args.library).await?;
     let bar = ProgressBar::new(library.item_count);
-    bar.set_style(ProgressStyle::with_template("{bar:32} {pos}/{len} items, {msg}, {eta} left")?);
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:32} {pos}/{len} items, {msg}, {eta} left",
+    )?);
     let moved = services
-        .reembed(&Principal::Local, &library.uid, args.model.as_deref(), &|progress| {
-            bar.set_length(progress.items_total);
-            bar.set_position(progress.items_done);
-            bar.set_message(format!("{} chunks", grouped(progress.chunks_embedded)));
-        })
+        .reembed(
+            &Principal::Local,
+            &library.uid,
+            args.model.as_deref(),
+            &|progress| {
+                bar.set_length(progress.items_total);
+                bar.set_position(progress.items_done);
+                bar.set_message(format!("{} chunks", grouped(progress.chunks_embedded)));
+            },
+        )
         .await
         .map_err(explain)?;
     bar.finish_and_clear();

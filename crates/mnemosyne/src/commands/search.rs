@@ -8,8 +8,8 @@ use mnemosyne_services::Services;
 use mnemosyne_services::search::SearchRequest;
 use mnemosyne_services::wire::{SearchAnswer, SearchResult};
 
-use super::output::{self, explain};
 use super::find_library;
+use super::output::{self, explain};
 use crate::cli::SearchArgs;
 
 /// Lines are wrapped at this width, which fits beside another window.
@@ -35,7 +35,10 @@ pub(super) async fn run(args: SearchArgs, services: &Services) -> anyhow::Result
         limit: args.limit,
         ..SearchRequest::default()
     };
-    let outcome = services.search(&Principal::Local, request).await.map_err(explain)?;
+    let outcome = services
+        .search(&Principal::Local, request)
+        .await
+        .map_err(explain)?;
     let answer = SearchAnswer::from(outcome);
     if args.json {
         output::json(&answer)?;
@@ -46,7 +49,11 @@ pub(super) async fn run(args: SearchArgs, services: &Services) -> anyhow::Result
 }
 
 fn render(answer: &SearchAnswer, colour: bool) -> String {
-    let (bold, dim, plain) = if colour { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+    let (bold, dim, plain) = if colour {
+        ("\x1b[1m", "\x1b[2m", "\x1b[0m")
+    } else {
+        ("", "", "")
+    };
     let mut text = String::new();
     if answer.results.is_empty() {
         text.push_str("Nothing relevant was found.\n");
@@ -57,8 +64,16 @@ fn render(answer: &SearchAnswer, colour: bool) -> String {
         for line in wrap(&result.text_preview, WIDTH - 4).into_iter().take(LINES) {
             text.push_str(&format!("    {line}\n"));
         }
-        let legs: Vec<String> = result.legs.iter().map(|(leg, at)| format!("{leg} #{}", at.rank)).collect();
-        text.push_str(&format!("    {dim}{} · {}{plain}\n\n", legs.join(", "), result.chunk_uid));
+        let legs: Vec<String> = result
+            .legs
+            .iter()
+            .map(|(leg, at)| format!("{leg} #{}", at.rank))
+            .collect();
+        text.push_str(&format!(
+            "    {dim}{} · {}{plain}\n\n",
+            legs.join(", "),
+            result.chunk_uid
+        ));
     }
     for reason in &answer.degraded {
         text.push_str(&format!("note: {reason}\n"));
@@ -69,7 +84,10 @@ fn render(answer: &SearchAnswer, colour: bool) -> String {
         );
     }
     let total = answer.timings_ms.get("total").copied().unwrap_or_default();
-    text.push_str(&format!("{dim}{} results in {total:.0} ms{plain}\n", answer.results.len()));
+    text.push_str(&format!(
+        "{dim}{} results in {total:.0} ms{plain}\n",
+        answer.results.len()
+    ));
     text
 }
 

@@ -20,9 +20,15 @@ pub(super) async fn setup(services: &Services) -> anyhow::Result<ExitCode> {
 pub(super) async fn indexes(services: &Services) -> anyhow::Result<ExitCode> {
     let report = services.store_report(&Principal::Local).await?;
     if !report.problems.is_empty() {
-        bail!("the knowledge store does not fit together: {}", report.problems.join("; "));
+        bail!(
+            "the knowledge store does not fit together: {}",
+            report.problems.join("; ")
+        );
     }
-    println!("The indexes are up to date: {} items, {} chunks.", report.items, report.chunks);
+    println!(
+        "The indexes are up to date: {} items, {} chunks.",
+        report.items, report.chunks
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,4 +1,10 @@
 //! The conformance of every queue.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 use std::sync::Arc;
 

@@ -8,14 +8,21 @@ use mnemosyne_sandbox::SandboxSettings;
 use crate::pool::{Bench, Test, settings};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
-    ("bytes_of_no_kind_fail_with_every_name", || Box::pin(bytes_of_no_kind_fail_with_every_name())),
+    ("bytes_of_no_kind_fail_with_every_name", || {
+        Box::pin(bytes_of_no_kind_fail_with_every_name())
+    }),
     ("nesting_without_end", || Box::pin(nesting_without_end())),
     ("cut_pdfs", || Box::pin(cut_pdfs())),
     ("one_endless_paragraph", || Box::pin(one_endless_paragraph())),
 ];
 
 fn small() -> SandboxSettings {
-    SandboxSettings { wall: Duration::from_secs(20), cpu: Duration::from_secs(20), memory_bytes: 700 * 1024 * 1024, ..settings() }
+    SandboxSettings {
+        wall: Duration::from_secs(20),
+        cpu: Duration::from_secs(20),
+        memory_bytes: 700 * 1024 * 1024,
+        ..settings()
+    }
 }
 
 async fn bytes_of_no_kind_fail_with_every_name() {
@@ -29,7 +36,12 @@ async fn bytes_of_no_kind_fail_with_every_name() {
         noise.extend(state.to_le_bytes());
     }
     for name in ["a.pdf", "a.docx", "a.epub", "a.html", "a.md", "a.txt", "a"] {
-        for head in [&b""[..], b"%PDF-1.5\n", b"PK\x03\x04", b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1"] {
+        for head in [
+            &b""[..],
+            b"%PDF-1.5\n",
+            b"PK\x03\x04",
+            b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
+        ] {
             let bytes = [head, &noise].concat();
             let code = bench.read(name, &bytes).await.expect_err("noise is no document");
             assert!(
@@ -39,12 +51,18 @@ async fn bytes_of_no_kind_fail_with_every_name() {
         }
     }
     assert_eq!(bench.read("a.txt", b"").await, Err(FailureCode::EmptyFile));
-    assert_eq!(bench.read("a.txt", b" \n\t\n").await, Err(FailureCode::NoTextExtracted));
+    assert_eq!(
+        bench.read("a.txt", b" \n\t\n").await,
+        Err(FailureCode::NoTextExtracted)
+    );
     assert!(bench.read("b.txt", b"fine").await.is_ok());
 }
 
 async fn nesting_without_end() {
-    let bench = Bench::new(SandboxSettings { wall: Duration::from_secs(4), ..small() });
+    let bench = Bench::new(SandboxSettings {
+        wall: Duration::from_secs(4),
+        ..small()
+    });
     let html = format!("<html>{}deep", "<div><b>".repeat(200_000));
     let markdown = format!("{}deep", "> ".repeat(100_000));
     for (name, bytes) in [("a.html", html.as_bytes()), ("a.md", markdown.as_bytes())] {
@@ -64,7 +82,13 @@ async fn cut_pdfs() {
         let cut = &whole[..whole.len() * part / 8];
         // A reader may mend what is left; what it may not do is die or give another code.
         if let Err(code) = bench.read("cut.pdf", cut).await {
-            assert!(matches!(code, FailureCode::Damaged | FailureCode::NoTextExtracted | FailureCode::ParserCrashed), "{part}: {code}");
+            assert!(
+                matches!(
+                    code,
+                    FailureCode::Damaged | FailureCode::NoTextExtracted | FailureCode::ParserCrashed
+                ),
+                "{part}: {code}"
+            );
         }
     }
 }
@@ -72,9 +96,15 @@ async fn cut_pdfs() {
 async fn one_endless_paragraph() {
     let bench = Bench::new(small());
     let text = "All work and no play makes a dull day. ".repeat(900_000);
-    assert_eq!(bench.read("a.txt", text.as_bytes()).await, Err(FailureCode::ParserLimit));
+    assert_eq!(
+        bench.read("a.txt", text.as_bytes()).await,
+        Err(FailureCode::ParserLimit)
+    );
     let html = format!("<p>{text}");
-    assert_eq!(bench.read("a.html", html.as_bytes()).await, Err(FailureCode::ParserLimit));
+    assert_eq!(
+        bench.read("a.html", html.as_bytes()).await,
+        Err(FailureCode::ParserLimit)
+    );
     let million = "Short line.\n\n".repeat(1_000_000);
     let read = bench.read("b.txt", million.as_bytes()).await;
     assert!(read.is_ok() || read == Err(FailureCode::ParserLimit), "{read:?}");

@@ -1,5 +1,11 @@
 //! The test program is also the child process: started with `parse-child`, it reads files in a way that depends on what is
 //! in them, so that every kind of breakdown can be had on demand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 mod hostile;
 mod pool;
@@ -34,7 +40,9 @@ fn act(bytes: &[u8], hint: &FileHint) -> Result<Document, Failure> {
     match bytes {
         b"who" => Ok(document(std::process::id().to_string())),
         b"environment" => {
-            let names: Vec<String> = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+            let names: Vec<String> = std::env::vars_os()
+                .map(|(name, _)| name.to_string_lossy().into_owned())
+                .collect();
             Ok(document(names.join(",")))
         }
         b"panic" => panic!("as asked"),
@@ -60,7 +68,10 @@ fn act(bytes: &[u8], hint: &FileHint) -> Result<Document, Failure> {
         }
         b"write" => {
             let path = std::path::Path::new(&hint.filename);
-            Ok(document(format!("{:?}", std::fs::write(path, "text").map_err(|error| error.kind()))))
+            Ok(document(format!(
+                "{:?}",
+                std::fs::write(path, "text").map_err(|error| error.kind())
+            )))
         }
         _ => mnemosyne_documents::parse(bytes, hint),
     }
@@ -79,7 +90,11 @@ fn document(text: String) -> Document {
         authors: Vec::new(),
         language: None,
         page_count: None,
-        blocks: vec![Block { kind: BlockKind::Paragraph, span: 0..text.len(), page: None }],
+        blocks: vec![Block {
+            kind: BlockKind::Paragraph,
+            span: 0..text.len(),
+            page: None,
+        }],
         text,
         coverage: Coverage::Full,
     }

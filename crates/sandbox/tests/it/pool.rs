@@ -14,18 +14,40 @@ pub(crate) type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("a_child_is_used_again", || Box::pin(a_child_is_used_again())),
-    ("a_child_is_replaced_after_its_last_job", || Box::pin(a_child_is_replaced_after_its_last_job())),
-    ("a_breakdown_costs_one_file", || Box::pin(a_breakdown_costs_one_file())),
-    ("what_lasts_too_long_is_ended", || Box::pin(what_lasts_too_long_is_ended())),
-    ("what_eats_memory_is_ended", || Box::pin(what_eats_memory_is_ended())),
-    ("what_eats_processor_time_is_ended", || Box::pin(what_eats_processor_time_is_ended())),
-    ("what_becomes_huge_is_refused", || Box::pin(what_becomes_huge_is_refused())),
+    ("a_child_is_replaced_after_its_last_job", || {
+        Box::pin(a_child_is_replaced_after_its_last_job())
+    }),
+    ("a_breakdown_costs_one_file", || {
+        Box::pin(a_breakdown_costs_one_file())
+    }),
+    ("what_lasts_too_long_is_ended", || {
+        Box::pin(what_lasts_too_long_is_ended())
+    }),
+    ("what_eats_memory_is_ended", || {
+        Box::pin(what_eats_memory_is_ended())
+    }),
+    ("what_eats_processor_time_is_ended", || {
+        Box::pin(what_eats_processor_time_is_ended())
+    }),
+    ("what_becomes_huge_is_refused", || {
+        Box::pin(what_becomes_huge_is_refused())
+    }),
     ("idle_children_go", || Box::pin(idle_children_go())),
-    ("a_cancelled_file_ends_its_child", || Box::pin(a_cancelled_file_ends_its_child())),
-    ("many_at_once_share_few_children", || Box::pin(many_at_once_share_few_children())),
-    ("a_child_has_nothing_of_its_parent", || Box::pin(a_child_has_nothing_of_its_parent())),
-    ("a_missing_file_is_said_to_be_so", || Box::pin(a_missing_file_is_said_to_be_so())),
-    ("a_program_that_cannot_start_is_an_error", || Box::pin(a_program_that_cannot_start_is_an_error())),
+    ("a_cancelled_file_ends_its_child", || {
+        Box::pin(a_cancelled_file_ends_its_child())
+    }),
+    ("many_at_once_share_few_children", || {
+        Box::pin(many_at_once_share_few_children())
+    }),
+    ("a_child_has_nothing_of_its_parent", || {
+        Box::pin(a_child_has_nothing_of_its_parent())
+    }),
+    ("a_missing_file_is_said_to_be_so", || {
+        Box::pin(a_missing_file_is_said_to_be_so())
+    }),
+    ("a_program_that_cannot_start_is_an_error", || {
+        Box::pin(a_program_that_cannot_start_is_an_error())
+    }),
 ];
 
 pub(crate) struct Bench {
@@ -49,7 +71,10 @@ pub(crate) fn settings() -> SandboxSettings {
 
 impl Bench {
     pub(crate) fn new(settings: SandboxSettings) -> Self {
-        Self { sandbox: Sandbox::new(settings), folder: tempfile::tempdir().expect("a folder") }
+        Self {
+            sandbox: Sandbox::new(settings),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
     }
 
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
@@ -60,9 +85,14 @@ impl Bench {
 
     pub(crate) async fn read(&self, name: &str, bytes: &[u8]) -> Result<String, FailureCode> {
         let path = self.file(name, bytes);
-        let hint = FileHint { filename: name.to_owned(), content_type: None };
+        let hint = FileHint {
+            filename: name.to_owned(),
+            content_type: None,
+        };
         let result = self.sandbox.extract(&path, &hint).await;
-        result.map(|document| document.text).map_err(|failure| failure.code)
+        result
+            .map(|document| document.text)
+            .map_err(|failure| failure.code)
     }
 }
 
@@ -78,7 +108,10 @@ async fn a_child_is_used_again() {
 }
 
 async fn a_child_is_replaced_after_its_last_job() {
-    let bench = Bench::new(SandboxSettings { max_jobs_per_child: 2, ..settings() });
+    let bench = Bench::new(SandboxSettings {
+        max_jobs_per_child: 2,
+        ..settings()
+    });
     let first = bench.read("a", b"who").await;
     assert_eq!(bench.read("b", b"who").await, first);
     assert_ne!(bench.read("c", b"who").await, first);
@@ -92,25 +125,39 @@ async fn a_breakdown_costs_one_file() {
         (b"exit", FailureCode::ParserCrashed),
         (b"recurse", FailureCode::ParserLimit),
     ] {
-        assert_eq!(bench.read("x", order).await, Err(code), "{}", String::from_utf8_lossy(order));
+        assert_eq!(
+            bench.read("x", order).await,
+            Err(code),
+            "{}",
+            String::from_utf8_lossy(order)
+        );
         assert!(bench.read("y", b"who").await.is_ok());
     }
 }
 
 async fn what_lasts_too_long_is_ended() {
-    let bench = Bench::new(SandboxSettings { wall: Duration::from_millis(300), ..settings() });
+    let bench = Bench::new(SandboxSettings {
+        wall: Duration::from_millis(300),
+        ..settings()
+    });
     assert_eq!(bench.read("x", b"sleep").await, Err(FailureCode::ParserLimit));
     assert_eq!(bench.sandbox.idle_children(), 0);
 }
 
 async fn what_eats_memory_is_ended() {
-    let bench = Bench::new(SandboxSettings { memory_bytes: 400 * 1024 * 1024, ..settings() });
+    let bench = Bench::new(SandboxSettings {
+        memory_bytes: 400 * 1024 * 1024,
+        ..settings()
+    });
     assert_eq!(bench.read("x", b"memory").await, Err(FailureCode::ParserLimit));
     assert!(bench.read("y", b"who").await.is_ok());
 }
 
 async fn what_eats_processor_time_is_ended() {
-    let bench = Bench::new(SandboxSettings { cpu: Duration::from_secs(1), ..settings() });
+    let bench = Bench::new(SandboxSettings {
+        cpu: Duration::from_secs(1),
+        ..settings()
+    });
     // Each file has the whole allowance, however many came before it in the same child.
     for _ in 0..3 {
         assert!(bench.read("y", b"who").await.is_ok());
@@ -125,16 +172,32 @@ async fn what_becomes_huge_is_refused() {
 }
 
 async fn idle_children_go() {
-    let bench = Bench::new(SandboxSettings { idle: Duration::from_millis(50), ..settings() });
-    let process: u32 = bench.read("x", b"who").await.expect("read").parse().expect("a number");
+    let bench = Bench::new(SandboxSettings {
+        idle: Duration::from_millis(50),
+        ..settings()
+    });
+    let process: u32 = bench
+        .read("x", b"who")
+        .await
+        .expect("read")
+        .parse()
+        .expect("a number");
     wait_until_gone(process).await;
     assert_eq!(bench.sandbox.idle_children(), 0);
     assert!(bench.read("y", b"who").await.is_ok());
 }
 
 async fn a_cancelled_file_ends_its_child() {
-    let bench = Bench::new(SandboxSettings { children: 1, ..settings() });
-    let process: u32 = bench.read("x", b"who").await.expect("read").parse().expect("a number");
+    let bench = Bench::new(SandboxSettings {
+        children: 1,
+        ..settings()
+    });
+    let process: u32 = bench
+        .read("x", b"who")
+        .await
+        .expect("read")
+        .parse()
+        .expect("a number");
     let path = bench.file("z", b"sleep");
     let hint = FileHint::default();
     // The one child takes the file, and the caller loses patience.
@@ -166,7 +229,10 @@ async fn a_child_has_nothing_of_its_parent() {
     assert_eq!(names.split(',').count(), 2, "{names}");
     let target = bench.folder.path().join("written").to_string_lossy().into_owned();
     let path = bench.file("order", b"write");
-    let hint = FileHint { filename: target.clone(), content_type: None };
+    let hint = FileHint {
+        filename: target.clone(),
+        content_type: None,
+    };
     // The signal for a file grown too large ends the child, or the write fails; nothing is written either way.
     let _ = bench.sandbox.extract(&path, &hint).await;
     assert_eq!(std::fs::read(&target).unwrap_or_default(), b"");
@@ -174,21 +240,31 @@ async fn a_child_has_nothing_of_its_parent() {
 
 async fn a_missing_file_is_said_to_be_so() {
     let bench = Bench::new(settings());
-    let failure = bench.sandbox.extract(&bench.folder.path().join("none"), &FileHint::default()).await.expect_err("missing");
+    let failure = bench
+        .sandbox
+        .extract(&bench.folder.path().join("none"), &FileHint::default())
+        .await
+        .expect_err("missing");
     assert_eq!(failure.code, FailureCode::SourceUnavailable);
     assert!(!failure.message.contains('/'), "{}", failure.message);
 }
 
 async fn a_program_that_cannot_start_is_an_error() {
-    let bench = Bench::new(SandboxSettings { executable: PathBuf::from("/nowhere/at/all"), ..settings() });
+    let bench = Bench::new(SandboxSettings {
+        executable: PathBuf::from("/nowhere/at/all"),
+        ..settings()
+    });
     assert_eq!(bench.read("x", b"who").await, Err(FailureCode::Internal));
 }
 
 async fn wait_until_gone(process: u32) {
     // A dead child whose parent has not noticed yet is a zombie: as good as gone.
     let alive = || {
-        std::fs::read_to_string(format!("/proc/{process}/stat"))
-            .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
+        std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| {
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X']))
+        })
     };
     let waited = tokio::time::timeout(Duration::from_secs(20), async {
         while alive() {

@@ -164,10 +164,7 @@ impl Services {
         let job = &lease.job;
         let progress = Progress::new(job);
         let interrupted = tokio::select! {
-            result = self.run_stages(&lease, &progress) => match result {
-                Ok(()) => None,
-                Err(interrupt) => Some(interrupt),
-            },
+            result = self.run_stages(&lease, &progress) => result.err(),
             outcome = self.keep_lease(&lease, &progress) => return self.leave(job, outcome?).await,
             () = stop.cancelled() => {
                 self.relational.release(&job.id, &lease.token, self.clock.now()).await?;

@@ -49,8 +49,7 @@ const USER_BY_ID: &str = "SELECT * FROM auth_user WHERE id = ?1";
 const USERS: &str = "SELECT * FROM auth_user ORDER BY username";
 const SAVE_SESSION: &str = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES (?1, ?2, ?3) \
     ON CONFLICT (session_key) DO UPDATE SET session_data = excluded.session_data, expire_date = excluded.expire_date";
-const SESSION: &str =
-    "SELECT session_key, session_data, expire_date FROM django_session WHERE session_key = ?1 AND expire_date > ?2";
+const SESSION: &str = "SELECT session_key, session_data, expire_date FROM django_session WHERE session_key = ?1 AND expire_date > ?2";
 
 #[async_trait::async_trait]
 impl Accounts for SqliteDatabase {
@@ -69,17 +68,26 @@ impl Accounts for SqliteDatabase {
     }
 
     async fn user_by_name(&self, username: &str) -> StoreResult<Option<User>> {
-        let row = sqlx::query_as::<_, UserRow>(USER_BY_NAME).bind(username).fetch_optional(&self.read).await;
+        let row = sqlx::query_as::<_, UserRow>(USER_BY_NAME)
+            .bind(username)
+            .fetch_optional(&self.read)
+            .await;
         row.map_err(store_error)?.map(UserRow::read).transpose()
     }
 
     async fn user(&self, id: UserId) -> StoreResult<Option<User>> {
-        let row = sqlx::query_as::<_, UserRow>(USER_BY_ID).bind(id.0).fetch_optional(&self.read).await;
+        let row = sqlx::query_as::<_, UserRow>(USER_BY_ID)
+            .bind(id.0)
+            .fetch_optional(&self.read)
+            .await;
         row.map_err(store_error)?.map(UserRow::read).transpose()
     }
 
     async fn users(&self) -> StoreResult<Vec<User>> {
-        let rows = sqlx::query_as::<_, UserRow>(USERS).fetch_all(&self.read).await.map_err(store_error)?;
+        let rows = sqlx::query_as::<_, UserRow>(USERS)
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
         rows.into_iter().map(UserRow::read).collect()
     }
 
@@ -121,8 +129,14 @@ impl Accounts for SqliteDatabase {
             .fetch_optional(&self.read)
             .await
             .map_err(store_error)?;
-        let Some((key, data, expires_at)) = row else { return Ok(None) };
-        Ok(Some(SessionRecord { key, data, expires_at: from_django(&expires_at)? }))
+        let Some((key, data, expires_at)) = row else {
+            return Ok(None);
+        };
+        Ok(Some(SessionRecord {
+            key,
+            data,
+            expires_at: from_django(&expires_at)?,
+        }))
     }
 
     async fn delete_session(&self, key: &str) -> StoreResult<()> {

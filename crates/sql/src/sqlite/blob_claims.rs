@@ -26,12 +26,18 @@ impl BlobLedger for SqliteDatabase {
         // file is looked for: one that came before the lock is seen here and keeps the file; one that comes after it
         // finds no file, and stores it anew.
         let mut tx = self.begin().await?;
-        let released: Vec<String> =
-            sqlx::query_scalar(RELEASE).bind(holder).fetch_all(&mut *tx).await.map_err(store_error)?;
+        let released: Vec<String> = sqlx::query_scalar(RELEASE)
+            .bind(holder)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(store_error)?;
         let mut removed = 0;
         for digest in released {
-            let held: bool =
-                sqlx::query_scalar(STILL_HELD).bind(&digest).fetch_one(&mut *tx).await.map_err(store_error)?;
+            let held: bool = sqlx::query_scalar(STILL_HELD)
+                .bind(&digest)
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(store_error)?;
             if !held {
                 blobs.remove(&digest).await?;
                 removed += 1;

@@ -17,7 +17,9 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
             StoreError::Corrupt(error.to_string())
         }
-        sqlx::Error::PoolTimedOut => StoreError::Unavailable("the database is busy with other work".to_owned()),
+        sqlx::Error::PoolTimedOut => {
+            StoreError::Unavailable("the database is busy with other work".to_owned())
+        }
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
@@ -34,7 +36,10 @@ fn database_error(error: &dyn DatabaseError) -> StoreError {
     if message.starts_with("no such table") || message.starts_with("no such column") {
         return StoreError::Schema(message.to_owned());
     }
-    let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
+    let code = error
+        .code()
+        .and_then(|code| code.parse::<i32>().ok())
+        .unwrap_or_default();
     match code & 0xff {
         CORRUPT | NOT_A_DATABASE => StoreError::Corrupt(message.to_owned()),
         FULL => StoreError::Unavailable("the disk that holds the database is full".to_owned()),
@@ -52,5 +57,9 @@ pub(super) fn conflict(field: &'static str) -> impl Fn(sqlx::Error) -> StoreErro
 
 /// [`StoreError::NotFound`] where a change found no row.
 pub(super) fn one_row(done: SqliteQueryResult) -> StoreResult<()> {
-    if done.rows_affected() == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+    if done.rows_affected() == 0 {
+        Err(StoreError::NotFound)
+    } else {
+        Ok(())
+    }
 }

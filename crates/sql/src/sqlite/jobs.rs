@@ -9,8 +9,8 @@ use mnemosyne_domain::ports::{
     Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Throughput,
 };
 use mnemosyne_domain::{
-    CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob, Page, PageRequest,
-    Queue, Stage, StoreError, StoreResult,
+    CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob, Page,
+    PageRequest, Queue, Stage, StoreError, StoreResult,
 };
 use serde_json::{Map, Value};
 use sqlx::{Sqlite, Transaction};
@@ -70,7 +70,10 @@ impl JobRow {
         let status = self.status()?;
         let source = match (self.bucket_key, self.blob_digest) {
             (Some(key), _) => JobSource::BucketObject { key },
-            (None, Some(digest)) => JobSource::Blob { digest, size: unsigned(self.blob_size.unwrap_or_default()) },
+            (None, Some(digest)) => JobSource::Blob {
+                digest,
+                size: unsigned(self.blob_size.unwrap_or_default()),
+            },
             (None, None) => return Err(corrupt("source of a job", &self.id)),
         };
         let error = match (self.error_code, self.error_message) {
@@ -124,7 +127,9 @@ fn signed(number: u64) -> i64 {
 }
 
 fn after(now: DateTime<Utc>, time: Duration) -> i64 {
-    let end = TimeDelta::from_std(time).ok().and_then(|time| now.checked_add_signed(time));
+    let end = TimeDelta::from_std(time)
+        .ok()
+        .and_then(|time| now.checked_add_signed(time));
     micros(end.unwrap_or(DateTime::<Utc>::MAX_UTC))
 }
 
@@ -151,7 +156,11 @@ struct Listing {
 macro_rules! listing {
     ($condition:literal) => {
         Listing {
-            rows: concat!("SELECT * FROM mnemosyne_job ", $condition, " ORDER BY sequence DESC LIMIT ?4 OFFSET ?5"),
+            rows: concat!(
+                "SELECT * FROM mnemosyne_job ",
+                $condition,
+                " ORDER BY sequence DESC LIMIT ?4 OFFSET ?5"
+            ),
             total: concat!("SELECT count(*) FROM mnemosyne_job ", $condition),
         }
     };
@@ -162,7 +171,8 @@ const OF_STATUS: Listing = listing!("WHERE status = ?1");
 const OF_LIBRARY: Listing = listing!("WHERE library_uid = ?2");
 const OF_LIBRARY_AND_STATUS: Listing = listing!("WHERE library_uid = ?2 AND status = ?1");
 const OF_FAILURE: Listing = listing!("WHERE status = 'failed' AND error_code = ?3");
-const OF_LIBRARY_AND_FAILURE: Listing = listing!("WHERE status = 'failed' AND error_code = ?3 AND library_uid = ?2");
+const OF_LIBRARY_AND_FAILURE: Listing =
+    listing!("WHERE status = 'failed' AND error_code = ?3 AND library_uid = ?2");
 
 const NEXT: &str = "SELECT * FROM mnemosyne_job WHERE sequence = (SELECT min(sequence) FROM (\
     SELECT * FROM (SELECT sequence FROM mnemosyne_job INDEXED BY mnemosyne_job_waiting \
@@ -210,13 +220,20 @@ const LEASE_STATE: &str = "SELECT status, lease_token FROM mnemosyne_job WHERE i
 
 impl SqliteDatabase {
     /// What became of a job that a worker thought to hold.
-    async fn lease_state(&self, tx: &mut Transaction<'_, Sqlite>, id: &JobId, token: &str) -> StoreResult<LeaseOutcome> {
+    async fn lease_state(
+        &self,
+        tx: &mut Transaction<'_, Sqlite>,
+        id: &JobId,
+        token: &str,
+    ) -> StoreResult<LeaseOutcome> {
         let row = sqlx::query_as::<_, (String, Option<String>)>(LEASE_STATE)
             .bind(id.as_str())
             .fetch_optional(&mut **tx)
             .await
             .map_err(store_error)?;
-        let Some((status, holder)) = row else { return Ok(LeaseOutcome::Lost) };
+        let Some((status, holder)) = row else {
+            return Ok(LeaseOutcome::Lost);
+        };
         if holder.as_deref() != Some(token) {
             return Ok(LeaseOutcome::Lost);
         }
@@ -229,7 +246,10 @@ impl SqliteDatabase {
     }
 
     async fn job_row(&self, statement: &'static str, key: &str) -> StoreResult<Option<Job>> {
-        let row = sqlx::query_as::<_, JobRow>(statement).bind(key).fetch_optional(&self.read).await;
+        let row = sqlx::query_as::<_, JobRow>(statement)
+            .bind(key)
+            .fetch_optional(&self.read)
+            .await;
         row.map_err(store_error)?.map(JobRow::read).transpose()
     }
 }
@@ -246,7 +266,10 @@ impl Jobs for SqliteDatabase {
             .await
             .map_err(store_error)?;
         if let Some(known) = known {
-            return Ok(Enqueued { job: known.read()?, deduplicated: true });
+            return Ok(Enqueued {
+                job: known.read()?,
+                deduplicated: true,
+            });
         }
         sqlx::query(SUPERSEDE_WAITING)
             .bind(job.library_uid.as_str())
@@ -279,7 +302,10 @@ impl Jobs for SqliteDatabase {
             .await
             .map_err(store_error)?;
         tx.commit().await.map_err(store_error)?;
-        Ok(Enqueued { job: row.read()?, deduplicated: false })
+        Ok(Enqueued {
+            job: row.read()?,
+            deduplicated: false,
+        })
     }
 
     async fn job(&self, id: &JobId) -> StoreResult<Option<Job>> {
@@ -301,7 +327,12 @@ impl Jobs for SqliteDatabase {
             (Some(_), Some(_), None) => OF_LIBRARY_AND_STATUS,
             (None | Some(JobStatus::Failed), None, Some(_)) => OF_FAILURE,
             (None | Some(JobStatus::Failed), Some(_), Some(_)) => OF_LIBRARY_AND_FAILURE,
-            (Some(_), _, Some(_)) => return Ok(Page { rows: Vec::new(), total: 0 }),
+            (Some(_), _, Some(_)) => {
+                return Ok(Page {
+                    rows: Vec::new(),
+                    total: 0,
+                });
+            }
         };
         let rows = sqlx::query_as::<_, JobRow>(listing.rows)
             .bind(status)
@@ -330,7 +361,12 @@ impl Jobs for SqliteDatabase {
         let now = micros(request.now);
         let next = || sqlx::query_as::<_, JobRow>(NEXT).bind(now).bind(&queues);
         // An idle worker only reads: the write lock is for those who have something to write.
-        if next().fetch_optional(&self.read).await.map_err(store_error)?.is_none() {
+        if next()
+            .fetch_optional(&self.read)
+            .await
+            .map_err(store_error)?
+            .is_none()
+        {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
@@ -344,7 +380,10 @@ impl Jobs for SqliteDatabase {
                     .bind(row.sequence)
                     .bind(now)
                     .bind(FailureCode::TooManyAttempts.as_str())
-                    .bind(format!("It was begun {} times and never came to an end.", row.attempts))
+                    .bind(format!(
+                        "It was begun {} times and never came to an end.",
+                        row.attempts
+                    ))
                     .execute(&mut *tx)
                     .await
                     .map_err(store_error)?;
@@ -362,7 +401,10 @@ impl Jobs for SqliteDatabase {
                 .map_err(store_error)?;
             tx.commit().await.map_err(store_error)?;
             debug_assert_eq!(row.lease_token.as_deref(), Some(token.as_str()));
-            return Ok(Some(Lease { job: row.read()?, token }));
+            return Ok(Some(Lease {
+                job: row.read()?,
+                token,
+            }));
         }
     }
 
@@ -374,7 +416,9 @@ impl Jobs for SqliteDatabase {
         ttl: Duration,
         now: DateTime<Utc>,
     ) -> StoreResult<LeaseOutcome> {
-        let timings = update.timings_ms.map(|timings| Value::from_iter(timings).to_string());
+        let timings = update
+            .timings_ms
+            .map(|timings| Value::from_iter(timings).to_string());
         let counts = update.counts;
         let mut tx = self.begin().await?;
         let done = sqlx::query(HEARTBEAT)
@@ -382,7 +426,11 @@ impl Jobs for SqliteDatabase {
             .bind(token)
             .bind(after(now, ttl))
             .bind(update.stage.map(Stage::as_str))
-            .bind(update.progress.map(|progress| f64::from(progress.clamp(0.0, 1.0))))
+            .bind(
+                update
+                    .progress
+                    .map(|progress| f64::from(progress.clamp(0.0, 1.0))),
+            )
             .bind(counts.map(|counts| signed(counts.chunks)))
             .bind(counts.map(|counts| signed(counts.images)))
             .bind(counts.map(|counts| signed(counts.concepts)))
@@ -416,7 +464,13 @@ impl Jobs for SqliteDatabase {
         Ok(rows.into_iter().collect())
     }
 
-    async fn finish(&self, id: &JobId, token: &str, status: JobStatus, now: DateTime<Utc>) -> StoreResult<LeaseOutcome> {
+    async fn finish(
+        &self,
+        id: &JobId,
+        token: &str,
+        status: JobStatus,
+        now: DateTime<Utc>,
+    ) -> StoreResult<LeaseOutcome> {
         if !matches!(status, JobStatus::Completed | JobStatus::Superseded) {
             return Err(StoreError::Conflict("status"));
         }
@@ -429,7 +483,9 @@ impl Jobs for SqliteDatabase {
             .fetch_optional(&mut *tx)
             .await
             .map_err(store_error)?;
-        let Some(row) = row else { return self.lease_state(&mut tx, id, token).await };
+        let Some(row) = row else {
+            return self.lease_state(&mut tx, id, token).await;
+        };
         if status == JobStatus::Completed {
             sqlx::query(SUPERSEDE_EARLIER)
                 .bind(&row.library_uid)
@@ -540,10 +596,11 @@ impl Jobs for SqliteDatabase {
     async fn throughput(&self, now: DateTime<Utc>) -> StoreResult<Throughput> {
         const MINUTE: i64 = 60_000_000;
         let begin = micros(now) - 60 * MINUTE;
-        let by_status: Vec<(String, i64)> = sqlx::query_as("SELECT status, count(*) FROM mnemosyne_job GROUP BY status")
-            .fetch_all(&self.read)
-            .await
-            .map_err(store_error)?;
+        let by_status: Vec<(String, i64)> =
+            sqlx::query_as("SELECT status, count(*) FROM mnemosyne_job GROUP BY status")
+                .fetch_all(&self.read)
+                .await
+                .map_err(store_error)?;
         let minutes: Vec<(i64, i64)> = sqlx::query_as(
             "SELECT (finished_at - ?1) / 60000000, count(*) FROM mnemosyne_job \
              WHERE finished_at > ?1 AND finished_at <= ?2 AND stage = 'complete' GROUP BY 1",
@@ -568,10 +625,17 @@ impl Jobs for SqliteDatabase {
             by_status: JobStatus::ALL
                 .into_iter()
                 .map(|status| (status.as_str().to_owned(), 0))
-                .chain(by_status.into_iter().map(|(status, count)| (status, unsigned(count))))
+                .chain(
+                    by_status
+                        .into_iter()
+                        .map(|(status, count)| (status, unsigned(count))),
+                )
                 .collect(),
             completed_per_minute,
-            failures: failures.into_iter().map(|(code, count)| (code, unsigned(count))).collect(),
+            failures: failures
+                .into_iter()
+                .map(|(code, count)| (code, unsigned(count)))
+                .collect(),
         })
     }
 }

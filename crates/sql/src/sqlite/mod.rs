@@ -78,7 +78,8 @@ impl SqliteDatabase {
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         MIGRATIONS.run(&write).await.map_err(migrate_error)?;
         drop(held);
-        let read = pool(READERS).connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
+        let read =
+            pool(READERS).connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
         Ok(Self { read, write })
     }
 
@@ -90,7 +91,10 @@ impl SqliteDatabase {
 
     /// Begins a transaction that may write; no other one of any process goes on beside it.
     async fn begin(&self) -> StoreResult<Transaction<'static, Sqlite>> {
-        self.write.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)
+        self.write
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(store_error)
     }
 }
 
@@ -104,9 +108,11 @@ fn private() -> OpenOptions {
 fn migrate_error(error: MigrateError) -> StoreError {
     match error {
         MigrateError::VersionMissing(version) => newer(version),
-        MigrateError::VersionMismatch(_) | MigrateError::VersionTooNew(..) | MigrateError::VersionTooOld(..) => {
-            StoreError::Schema(format!("the database was written by another version of Mnemosyne: {error}"))
-        }
+        MigrateError::VersionMismatch(_)
+        | MigrateError::VersionTooNew(..)
+        | MigrateError::VersionTooOld(..) => StoreError::Schema(format!(
+            "the database was written by another version of Mnemosyne: {error}"
+        )),
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => store_error(error),
         other => StoreError::Unavailable(other.to_string()),
     }
@@ -121,19 +127,26 @@ fn newer(version: i64) -> StoreError {
 }
 
 fn known_version() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+    MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default()
 }
 
 #[async_trait::async_trait]
 impl Health for SqliteDatabase {
     async fn check(&self) -> StoreResult<()> {
-        let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-            .fetch_one(&self.read)
-            .await
-            .map_err(store_error)?;
+        let version: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&self.read)
+                .await
+                .map_err(store_error)?;
         match version.unwrap_or_default() {
             version if version > known_version() => Err(newer(version)),
-            version if version < known_version() => Err(StoreError::Schema("`migrate` has not been run".to_owned())),
+            version if version < known_version() => {
+                Err(StoreError::Schema("`migrate` has not been run".to_owned()))
+            }
             _ => Ok(()),
         }
     }

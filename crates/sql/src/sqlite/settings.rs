@@ -39,10 +39,12 @@ impl Settings for SqliteDatabase {
     }
 
     async fn settings_with_prefix(&self, prefix: &str) -> StoreResult<Vec<(String, String)>> {
-        sqlx::query_as("SELECT name, value FROM mnemosyne_setting WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name")
-            .bind(prefix)
-            .fetch_all(&self.read)
-            .await
-            .map_err(store_error)
+        sqlx::query_as(
+            "SELECT name, value FROM mnemosyne_setting WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
+        )
+        .bind(prefix)
+        .fetch_all(&self.read)
+        .await
+        .map_err(store_error)
     }
 }

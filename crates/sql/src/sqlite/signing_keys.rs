@@ -41,9 +41,10 @@ impl SigningKeys for SqliteDatabase {
     }
 
     async fn signing_keys(&self) -> StoreResult<Vec<SigningKey>> {
-        let rows = sqlx::query_as::<_, KeyRow>("SELECT * FROM mnemosyne_signing_key ORDER BY created_at DESC, kid")
-            .fetch_all(&self.read)
-            .await;
+        let rows =
+            sqlx::query_as::<_, KeyRow>("SELECT * FROM mnemosyne_signing_key ORDER BY created_at DESC, kid")
+                .fetch_all(&self.read)
+                .await;
         rows.map_err(store_error)?.into_iter().map(KeyRow::read).collect()
     }
 
@@ -88,7 +89,12 @@ impl SigningKeys for SqliteDatabase {
     ) -> StoreResult<bool> {
         const KNOWN: &str =
             "SELECT content_digest FROM mnemosyne_turn WHERE kid = ?1 AND jti = ?2 AND expires_at > ?3";
-        let find = || sqlx::query_scalar::<_, String>(KNOWN).bind(kid).bind(jti).bind(micros(now));
+        let find = || {
+            sqlx::query_scalar::<_, String>(KNOWN)
+                .bind(kid)
+                .bind(jti)
+                .bind(micros(now))
+        };
         // All calls of a turn but its first find it here, without writing.
         if let Some(known) = find().fetch_optional(&self.read).await.map_err(store_error)? {
             return Ok(known == content_digest);
@@ -102,14 +108,16 @@ impl SigningKeys for SqliteDatabase {
         if let Some(known) = find().fetch_optional(&mut *tx).await.map_err(store_error)? {
             return Ok(known == content_digest);
         }
-        sqlx::query("INSERT INTO mnemosyne_turn (kid, jti, content_digest, expires_at) VALUES (?1, ?2, ?3, ?4)")
-            .bind(kid)
-            .bind(jti)
-            .bind(content_digest)
-            .bind(micros(expires_at))
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
+        sqlx::query(
+            "INSERT INTO mnemosyne_turn (kid, jti, content_digest, expires_at) VALUES (?1, ?2, ?3, ?4)",
+        )
+        .bind(kid)
+        .bind(jti)
+        .bind(content_digest)
+        .bind(micros(expires_at))
+        .execute(&mut *tx)
+        .await
+        .map_err(store_error)?;
         tx.commit().await.map_err(store_error)?;
         Ok(true)
     }

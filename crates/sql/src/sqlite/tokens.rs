@@ -28,7 +28,12 @@ struct TokenRow {
 impl TokenRow {
     fn read(self) -> StoreResult<McpToken> {
         let tools = names(self.tools)?
-            .map(|names| names.iter().map(|name| Tool::parse(name).ok_or_else(|| corrupt(name))).collect())
+            .map(|names| {
+                names
+                    .iter()
+                    .map(|name| Tool::parse(name).ok_or_else(|| corrupt(name)))
+                    .collect()
+            })
             .transpose()?;
         let libraries =
             names(self.libraries)?.map(|names| names.into_iter().map(LibraryUid::from_store).collect());
@@ -53,7 +58,8 @@ fn corrupt(name: &str) -> StoreError {
 }
 
 fn names(list: Option<String>) -> StoreResult<Option<Vec<String>>> {
-    list.map(|text| serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()))).transpose()
+    list.map(|text| serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string())))
+        .transpose()
 }
 
 fn list<'a>(names: Option<impl Iterator<Item = &'a str>>) -> Option<String> {
@@ -78,14 +84,21 @@ impl Tokens for SqliteDatabase {
             .bind(&token.prefix)
             .bind(&token.digest)
             .bind(list(tools.map(|tools| tools.iter().map(|tool| tool.as_str()))))
-            .bind(list(token.libraries.as_ref().map(|uids| uids.iter().map(LibraryUid::as_str))))
+            .bind(list(
+                token
+                    .libraries
+                    .as_ref()
+                    .map(|uids| uids.iter().map(LibraryUid::as_str)),
+            ))
             .bind(micros(now))
             .bind(token.expires_at.map(micros))
             .fetch_one(&self.write)
             .await
             .map_err(|error| match &error {
                 // SQLite says which index refused; the digest is the only other one.
-                sqlx::Error::Database(database) if database.message().contains("mnemosyne_mcp_token.digest") => {
+                sqlx::Error::Database(database)
+                    if database.message().contains("mnemosyne_mcp_token.digest") =>
+                {
                     conflict("digest")(error)
                 }
                 _ => conflict("name")(error),
@@ -94,13 +107,22 @@ impl Tokens for SqliteDatabase {
     }
 
     async fn token_by_digest(&self, digest: &str) -> StoreResult<Option<McpToken>> {
-        let row = sqlx::query_as::<_, TokenRow>(BY_DIGEST).bind(digest).fetch_optional(&self.read).await;
+        let row = sqlx::query_as::<_, TokenRow>(BY_DIGEST)
+            .bind(digest)
+            .fetch_optional(&self.read)
+            .await;
         row.map_err(store_error)?.map(TokenRow::read).transpose()
     }
 
     async fn tokens(&self, owner: Option<UserId>) -> StoreResult<Vec<McpToken>> {
-        let rows = sqlx::query_as::<_, TokenRow>(LIST).bind(owner.map(|id| id.0)).fetch_all(&self.read).await;
-        rows.map_err(store_error)?.into_iter().map(TokenRow::read).collect()
+        let rows = sqlx::query_as::<_, TokenRow>(LIST)
+            .bind(owner.map(|id| id.0))
+            .fetch_all(&self.read)
+            .await;
+        rows.map_err(store_error)?
+            .into_iter()
+            .map(TokenRow::read)
+            .collect()
     }
 
     async fn revoke_token(&self, id: i64, owner: Option<UserId>, now: DateTime<Utc>) -> StoreResult<bool> {

@@ -19,7 +19,9 @@ fn utc(text: &str) -> DateTime<Utc> {
 }
 
 async fn connect(file: &Path) -> SqliteConnection {
-    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap()
+    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file))
+        .await
+        .unwrap()
 }
 
 async fn definitions(file: &Path) -> Vec<(String, Option<String>)> {
@@ -37,20 +39,54 @@ async fn users_and_sessions_of_django_are_kept() {
     std::fs::copy(fixture(), &file).unwrap();
     let database = SqliteDatabase::open(&file).await.unwrap();
 
-    let names: Vec<String> = database.users().await.unwrap().into_iter().map(|user| user.username).collect();
+    let names: Vec<String> = database
+        .users()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|user| user.username)
+        .collect();
     assert_eq!(names, ["ada", "bob"]);
     let ada = database.user_by_name("ada").await.unwrap().unwrap();
-    assert!(ada.password.starts_with("pbkdf2_sha256$1000000$"), "{}", ada.password);
-    assert_eq!((ada.email.as_str(), ada.first_name.as_str(), ada.last_name.as_str()), ("ada@example.org", "Ada", "Lovelace"));
+    assert!(
+        ada.password.starts_with("pbkdf2_sha256$1000000$"),
+        "{}",
+        ada.password
+    );
+    assert_eq!(
+        (
+            ada.email.as_str(),
+            ada.first_name.as_str(),
+            ada.last_name.as_str()
+        ),
+        ("ada@example.org", "Ada", "Lovelace")
+    );
     assert!(ada.is_superuser && ada.is_staff && ada.is_active);
     assert_eq!(ada.date_joined, utc("2025-03-04T05:06:07.000089Z"));
-    assert_eq!(ada.last_login, Some(utc("2025-03-05T00:00:00Z")), "Django leaves out a fraction of zero");
+    assert_eq!(
+        ada.last_login,
+        Some(utc("2025-03-05T00:00:00Z")),
+        "Django leaves out a fraction of zero"
+    );
     let bob = database.user_by_name("bob").await.unwrap().unwrap();
     assert!(!bob.is_superuser && !bob.is_staff && !bob.is_active && bob.last_login.is_none());
 
-    let session = database.session(&"a".repeat(32), utc("2029-12-31T23:59:59.999999Z")).await.unwrap().unwrap();
-    assert_eq!((session.data.as_str(), session.expires_at), ("e30:fixture", utc("2030-01-01T00:00:00Z")));
-    assert!(database.session(&"a".repeat(32), utc("2030-01-01T00:00:00.000001Z")).await.unwrap().is_none());
+    let session = database
+        .session(&"a".repeat(32), utc("2029-12-31T23:59:59.999999Z"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (session.data.as_str(), session.expires_at),
+        ("e30:fixture", utc("2030-01-01T00:00:00Z"))
+    );
+    assert!(
+        database
+            .session(&"a".repeat(32), utc("2030-01-01T00:00:00.000001Z"))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -75,13 +111,27 @@ async fn times_are_written_as_django_writes_them() {
         is_superuser: false,
         is_staff: false,
     };
-    let eve = database.create_user(new, utc("2026-01-02T03:04:05.000678Z")).await.unwrap();
-    database.set_last_login(eve.id, utc("2026-01-02T03:04:06.5Z")).await.unwrap();
+    let eve = database
+        .create_user(new, utc("2026-01-02T03:04:05.000678Z"))
+        .await
+        .unwrap();
+    database
+        .set_last_login(eve.id, utc("2026-01-02T03:04:06.5Z"))
+        .await
+        .unwrap();
     database.close().await;
-    let row: (String, String, i64) =
-        sqlx::query_as("SELECT CAST(date_joined AS text), CAST(last_login AS text), is_active FROM auth_user")
-            .fetch_one(&mut connect(&file).await)
-            .await
-            .unwrap();
-    assert_eq!(row, ("2026-01-02 03:04:05.000678".to_owned(), "2026-01-02 03:04:06.500000".to_owned(), 1));
+    let row: (String, String, i64) = sqlx::query_as(
+        "SELECT CAST(date_joined AS text), CAST(last_login AS text), is_active FROM auth_user",
+    )
+    .fetch_one(&mut connect(&file).await)
+    .await
+    .unwrap();
+    assert_eq!(
+        row,
+        (
+            "2026-01-02 03:04:05.000678".to_owned(),
+            "2026-01-02 03:04:06.500000".to_owned(),
+            1
+        )
+    );
 }

@@ -1,4 +1,10 @@
 //! The conformance of every relational database, and what SQLite promises beyond it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 mod django;
 mod sqlite;
@@ -23,7 +29,10 @@ async fn sqlite_and_files() -> LedgerAndStore {
     let folder = tempfile::tempdir().unwrap();
     let first = Arc::new(FileBlobs::open(folder.path()).await.unwrap());
     let second = Arc::new(FileBlobs::open(folder.path()).await.unwrap());
-    LedgerAndStore { ledgers: sqlite_databases().await, stores: Pair::new(first, second, folder) }
+    LedgerAndStore {
+        ledgers: sqlite_databases().await,
+        stores: Pair::new(first, second, folder),
+    }
 }
 
 mnemosyne_testkit::accounts_conformance!(crate::sqlite_databases);

@@ -16,11 +16,16 @@ use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 async fn connect(file: &Path) -> SqliteConnection {
-    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap()
+    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file))
+        .await
+        .unwrap()
 }
 
 async fn execute(file: &Path, statement: &'static str) {
-    sqlx::query(statement).execute(&mut connect(file).await).await.unwrap();
+    sqlx::query(statement)
+        .execute(&mut connect(file).await)
+        .await
+        .unwrap();
 }
 
 fn request(number: usize) -> NewJob {
@@ -33,7 +38,9 @@ fn request(number: usize) -> NewJob {
         content_type: None,
         title: None,
         metadata: serde_json::Map::new(),
-        source: JobSource::BucketObject { key: "a.txt".to_owned() },
+        source: JobSource::BucketObject {
+            key: "a.txt".to_owned(),
+        },
         queue: Queue::Embedding,
     }
 }
@@ -76,15 +83,24 @@ async fn processes_that_start_at_once_on_an_empty_folder_agree() {
 #[tokio::test]
 async fn the_database_is_for_its_owner_only() {
     let folder = tempfile::tempdir().unwrap();
-    let database = SqliteDatabase::open(&folder.path().join("mnemosyne.db")).await.unwrap();
+    let database = SqliteDatabase::open(&folder.path().join("mnemosyne.db"))
+        .await
+        .unwrap();
     database.set_setting("a", "b").await.unwrap();
-    let mode: String =
-        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connect(&folder.path().join("mnemosyne.db")).await).await.unwrap();
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut connect(&folder.path().join("mnemosyne.db")).await)
+        .await
+        .unwrap();
     assert_eq!(mode, "wal", "readers and the writer do not wait for one another");
     let mut files = 0;
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{:?}",
+            entry.file_name()
+        );
         files += 1;
     }
     assert!(files >= 3, "the database, its log and the index of its log");
@@ -101,7 +117,10 @@ async fn a_database_of_a_newer_version_is_left_alone() {
          VALUES (9000, 'from the future', 1, x'00', 0)",
     )
     .await;
-    assert!(matches!(open.check().await, Err(StoreError::Schema(_))), "also where it is open already");
+    assert!(
+        matches!(open.check().await, Err(StoreError::Schema(_))),
+        "also where it is open already"
+    );
     match SqliteDatabase::open(&file).await {
         Err(StoreError::Schema(reason)) => assert!(reason.contains("9000"), "{reason}"),
         other => panic!("{other:?}"),
@@ -138,9 +157,15 @@ const CHILD_FILE: &str = "MNEMOSYNE_TEST_DATABASE";
 /// Not a test by itself: takes requests and works on jobs until it is killed, and says what is acknowledged.
 #[tokio::test]
 async fn process_to_be_killed() {
-    let Some(file) = std::env::var_os(CHILD_FILE) else { return };
+    let Some(file) = std::env::var_os(CHILD_FILE) else {
+        return;
+    };
     let database = SqliteDatabase::open(Path::new(&file)).await.unwrap();
-    let begin: usize = database.jobs(&JobFilter::default(), PageRequest::first(1)).await.unwrap().total as usize;
+    let begin: usize = database
+        .jobs(&JobFilter::default(), PageRequest::first(1))
+        .await
+        .unwrap()
+        .total as usize;
     for number in begin.. {
         let job = database.enqueue(request(number), now()).await.unwrap().job;
         say("queued", job.id.as_str());
@@ -153,7 +178,10 @@ async fn process_to_be_killed() {
                 now: now(),
             };
             let held = database.lease(lease).await.unwrap().unwrap();
-            database.finish(&held.job.id, &held.token, JobStatus::Completed, now()).await.unwrap();
+            database
+                .finish(&held.job.id, &held.token, JobStatus::Completed, now())
+                .await
+                .unwrap();
             say("completed", held.job.id.as_str());
         }
     }
@@ -178,24 +206,42 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        for line in lines.filter(|line| line.contains("queued ") || line.contains("completed ")).take(round * 17) {
+        let lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        for line in lines
+            .filter(|line| line.contains("queued ") || line.contains("completed "))
+            .take(round * 17)
+        {
             let (_, id) = line.rsplit_once(' ').unwrap();
-            if line.contains("queued ") { &mut queued } else { &mut completed }.insert(id.to_owned());
+            if line.contains("queued ") {
+                &mut queued
+            } else {
+                &mut completed
+            }
+            .insert(id.to_owned());
         }
         child.kill().unwrap();
         child.wait().unwrap();
     }
     let database = SqliteDatabase::open(&file).await.unwrap();
     let ids = async |status| {
-        let filter = JobFilter { status, ..JobFilter::default() };
+        let filter = JobFilter {
+            status,
+            ..JobFilter::default()
+        };
         let page = database.jobs(&filter, PageRequest::first(500)).await.unwrap();
-        page.rows.into_iter().map(|job| job.id.to_string()).collect::<BTreeSet<_>>()
+        page.rows
+            .into_iter()
+            .map(|job| job.id.to_string())
+            .collect::<BTreeSet<_>>()
     };
     assert!(queued.len() > 50 && completed.len() > 10);
     assert!(queued.is_subset(&ids(None).await));
     assert!(completed.is_subset(&ids(Some(JobStatus::Completed)).await));
-    let verdict: String =
-        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connect(&file).await).await.unwrap();
+    let verdict: String = sqlx::query_scalar("PRAGMA integrity_check")
+        .fetch_one(&mut connect(&file).await)
+        .await
+        .unwrap();
     assert_eq!(verdict, "ok");
 }

@@ -50,16 +50,30 @@ fn key(kid: &str, created: i64) -> SigningKey {
 }
 
 fn session(key: &str, expires_at: DateTime<Utc>) -> SessionRecord {
-    SessionRecord { key: key.to_owned(), data: format!("data of {key}"), expires_at }
+    SessionRecord {
+        key: key.to_owned(),
+        data: format!("data of {key}"),
+        expires_at,
+    }
 }
 
 /// A user is read back as made, to the microsecond, by name and by key.
 pub async fn a_user_is_kept_as_made(databases: Databases) {
     let now = at(0) + TimeDelta::microseconds(120_003);
-    let wanted = NewUser { is_superuser: true, is_staff: false, ..new_user("Żaneta") };
+    let wanted = NewUser {
+        is_superuser: true,
+        is_staff: false,
+        ..new_user("Żaneta")
+    };
     let made = databases.first.create_user(wanted.clone(), now).await.unwrap();
-    assert_eq!((&made.username, &made.password, &made.email), (&wanted.username, &wanted.password, &wanted.email));
-    assert_eq!((made.is_superuser, made.is_staff, made.is_active), (true, false, true));
+    assert_eq!(
+        (&made.username, &made.password, &made.email),
+        (&wanted.username, &wanted.password, &wanted.email)
+    );
+    assert_eq!(
+        (made.is_superuser, made.is_staff, made.is_active),
+        (true, false, true)
+    );
     assert_eq!((made.date_joined, made.last_login), (now, None));
     assert_eq!((made.first_name.as_str(), made.last_name.as_str()), ("", ""));
     assert!(databases.second.user_by_name("Żaneta").await.unwrap() == Some(made.clone()));
@@ -77,7 +91,13 @@ pub async fn names_of_users_are_unique_and_exact(databases: Databases) {
     user(accounts, "'; DROP TABLE auth_user; --").await;
     assert!(accounts.user_by_name("ADA").await.unwrap().is_none());
     assert!(accounts.user_by_name("ad%").await.unwrap().is_none());
-    let names: Vec<String> = accounts.users().await.unwrap().into_iter().map(|user| user.username).collect();
+    let names: Vec<String> = accounts
+        .users()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|user| user.username)
+        .collect();
     assert_eq!(names, ["'; DROP TABLE auth_user; --", "Ada", "ada"]);
 }
 
@@ -107,8 +127,14 @@ pub async fn passwords_and_sign_ins_are_noted(databases: Databases) {
     let seen = databases.second.user(ada.id).await.unwrap().unwrap();
     assert_eq!((seen.password.as_str(), seen.last_login), ("new", Some(at(5))));
     assert!(databases.second.user(other.id).await.unwrap() == Some(other));
-    assert!(matches!(accounts.set_password(NOBODY, "x").await, Err(StoreError::NotFound)));
-    assert!(matches!(accounts.set_last_login(NOBODY, at(5)).await, Err(StoreError::NotFound)));
+    assert!(matches!(
+        accounts.set_password(NOBODY, "x").await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(matches!(
+        accounts.set_last_login(NOBODY, at(5)).await,
+        Err(StoreError::NotFound)
+    ));
 }
 
 /// A session can be written again, is over at its moment, and can be ended.
@@ -119,7 +145,10 @@ pub async fn a_session_is_over_at_its_moment(databases: Databases) {
     assert!(other.session("k1", at(100)).await.unwrap() == Some(session("k1", end)));
     assert!(other.session("k1", end).await.unwrap().is_none());
     assert!(other.session("k2", at(0)).await.unwrap().is_none());
-    let longer = SessionRecord { data: "other".to_owned(), ..session("k1", at(200)) };
+    let longer = SessionRecord {
+        data: "other".to_owned(),
+        ..session("k1", at(200))
+    };
     other.save_session(&longer).await.unwrap();
     assert!(accounts.session("k1", end).await.unwrap() == Some(longer));
     accounts.delete_session("k1").await.unwrap();
@@ -144,14 +173,26 @@ pub async fn a_token_is_kept_as_made(databases: Databases) {
     let ada = user(tokens, "ada").await;
     let wanted = NewMcpToken {
         tools: Some(BTreeSet::from([Tool::Search, Tool::GetChunk])),
-        libraries: Some(BTreeSet::from([LibraryUid::from_store("l1".into()), LibraryUid::from_store("l2".into())])),
+        libraries: Some(BTreeSet::from([
+            LibraryUid::from_store("l1".into()),
+            LibraryUid::from_store("l2".into()),
+        ])),
         expires_at: Some(at(500)),
         ..new_token(ada.id, "laptop", "d1")
     };
     let made = tokens.create_token(wanted.clone(), at(1)).await.unwrap();
-    assert_eq!((&made.tools, &made.libraries, made.expires_at), (&wanted.tools, &wanted.libraries, wanted.expires_at));
-    assert_eq!((made.user_id, made.created_at, made.last_used_at, made.revoked_at), (ada.id, at(1), None, None));
-    assert_eq!((made.name.as_str(), made.prefix.as_str(), made.digest.as_str()), ("laptop", "mns_abcd", "d1"));
+    assert_eq!(
+        (&made.tools, &made.libraries, made.expires_at),
+        (&wanted.tools, &wanted.libraries, wanted.expires_at)
+    );
+    assert_eq!(
+        (made.user_id, made.created_at, made.last_used_at, made.revoked_at),
+        (ada.id, at(1), None, None)
+    );
+    assert_eq!(
+        (made.name.as_str(), made.prefix.as_str(), made.digest.as_str()),
+        ("laptop", "mns_abcd", "d1")
+    );
     assert_eq!(databases.second.token_by_digest("d1").await.unwrap(), Some(made));
     assert_eq!(databases.second.token_by_digest("d2").await.unwrap(), None);
 
@@ -161,19 +202,35 @@ pub async fn a_token_is_kept_as_made(databases: Databases) {
         ..new_token(ada.id, "nothing", "d2")
     };
     let made = tokens.create_token(nothing, at(2)).await.unwrap();
-    assert_eq!((made.tools, made.libraries), (Some(BTreeSet::new()), Some(BTreeSet::new())), "no tool is not all tools");
+    assert_eq!(
+        (made.tools, made.libraries),
+        (Some(BTreeSet::new()), Some(BTreeSet::new())),
+        "no tool is not all tools"
+    );
 }
 
 /// A name is its owner's once while its token is not revoked; a digest is one token's for ever.
 pub async fn names_of_tokens_are_unique_for_their_owner(databases: Databases) {
     let tokens = databases.first.as_ref();
     let (ada, bob) = (user(tokens, "ada").await.id, user(tokens, "bob").await.id);
-    let first = tokens.create_token(new_token(ada, "laptop", "d1"), at(1)).await.unwrap();
-    let taken = databases.second.create_token(new_token(ada, "laptop", "d2"), at(2)).await;
+    let first = tokens
+        .create_token(new_token(ada, "laptop", "d1"), at(1))
+        .await
+        .unwrap();
+    let taken = databases
+        .second
+        .create_token(new_token(ada, "laptop", "d2"), at(2))
+        .await;
     assert!(matches!(taken, Err(StoreError::Conflict("name"))));
-    tokens.create_token(new_token(bob, "laptop", "d2"), at(2)).await.unwrap();
+    tokens
+        .create_token(new_token(bob, "laptop", "d2"), at(2))
+        .await
+        .unwrap();
     assert!(tokens.revoke_token(first.id, None, at(3)).await.unwrap());
-    tokens.create_token(new_token(ada, "laptop", "d3"), at(4)).await.unwrap();
+    tokens
+        .create_token(new_token(ada, "laptop", "d3"), at(4))
+        .await
+        .unwrap();
     let known = tokens.create_token(new_token(ada, "phone", "d1"), at(5)).await;
     assert!(matches!(known, Err(StoreError::Conflict("digest"))));
     let nobodys = tokens.create_token(new_token(NOBODY, "x", "d9"), at(6)).await;
@@ -184,9 +241,18 @@ pub async fn names_of_tokens_are_unique_for_their_owner(databases: Databases) {
 pub async fn a_token_is_revoked_by_its_owner(databases: Databases) {
     let (tokens, other) = (databases.first.as_ref(), databases.second.as_ref());
     let (ada, bob) = (user(tokens, "ada").await.id, user(tokens, "bob").await.id);
-    let first = tokens.create_token(new_token(ada, "one", "d1"), at(1)).await.unwrap();
-    let second = tokens.create_token(new_token(ada, "two", "d2"), at(2)).await.unwrap();
-    let bobs = tokens.create_token(new_token(bob, "one", "d3"), at(3)).await.unwrap();
+    let first = tokens
+        .create_token(new_token(ada, "one", "d1"), at(1))
+        .await
+        .unwrap();
+    let second = tokens
+        .create_token(new_token(ada, "two", "d2"), at(2))
+        .await
+        .unwrap();
+    let bobs = tokens
+        .create_token(new_token(bob, "one", "d3"), at(3))
+        .await
+        .unwrap();
     assert!(!other.revoke_token(first.id, Some(bob), at(4)).await.unwrap());
     assert!(other.revoke_token(first.id, Some(ada), at(5)).await.unwrap());
     assert!(!other.revoke_token(12_345, None, at(5)).await.unwrap());
@@ -195,7 +261,15 @@ pub async fn a_token_is_revoked_by_its_owner(databases: Databases) {
     other.revoke_token(first.id, Some(ada), at(9)).await.unwrap();
     let seen = tokens.token_by_digest("d1").await.unwrap().unwrap();
     assert_eq!(seen.revoked_at, Some(at(5)), "the first time counts");
-    let ids = async |owner| tokens.tokens(owner).await.unwrap().iter().map(|token| token.id).collect::<Vec<_>>();
+    let ids = async |owner| {
+        tokens
+            .tokens(owner)
+            .await
+            .unwrap()
+            .iter()
+            .map(|token| token.id)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ids(Some(ada)).await, [second.id, first.id]);
     assert_eq!(ids(None).await, [bobs.id, second.id, first.id]);
     assert_eq!(ids(Some(NOBODY)).await, [0_i64; 0]);
@@ -205,16 +279,29 @@ pub async fn a_token_is_revoked_by_its_owner(databases: Databases) {
 pub async fn the_use_of_a_token_is_noted(databases: Databases) {
     let tokens = databases.first.as_ref();
     let ada = user(tokens, "ada").await.id;
-    let made = tokens.create_token(new_token(ada, "one", "d1"), at(1)).await.unwrap();
+    let made = tokens
+        .create_token(new_token(ada, "one", "d1"), at(1))
+        .await
+        .unwrap();
     tokens.touch_token(made.id, at(3_600)).await.unwrap();
-    let seen = databases.second.token_by_digest("d1").await.unwrap().unwrap().last_used_at.unwrap();
+    let seen = databases
+        .second
+        .token_by_digest("d1")
+        .await
+        .unwrap()
+        .unwrap()
+        .last_used_at
+        .unwrap();
     assert!((at(3_600) - seen).abs() < TimeDelta::minutes(1), "{seen}");
 }
 
 /// A signing key is read back as stored, newest first; a name is taken once.
 pub async fn signing_keys_are_kept_as_stored(databases: Databases) {
     let (keys, other) = (databases.first.as_ref(), databases.second.as_ref());
-    let retired = SigningKey { retired_at: Some(at(5)), ..key("k0", 0) };
+    let retired = SigningKey {
+        retired_at: Some(at(5)),
+        ..key("k0", 0)
+    };
     for stored in [&key("k2", 2), &key("k1", 1), &retired] {
         keys.create_signing_key(stored.clone(), false).await.unwrap();
     }
@@ -223,7 +310,10 @@ pub async fn signing_keys_are_kept_as_stored(databases: Databases) {
     assert!(other.signing_key("k9").await.unwrap().is_none());
     let taken = other.create_signing_key(key("k1", 9), true).await;
     assert!(matches!(taken, Err(StoreError::Conflict("kid"))));
-    assert!(keys.signing_key("k2").await.unwrap() == Some(key("k2", 2)), "what failed retired nothing");
+    assert!(
+        keys.signing_key("k2").await.unwrap() == Some(key("k2", 2)),
+        "what failed retired nothing"
+    );
 }
 
 /// Other keys are retired with a new one or by themselves; one that is retired keeps its moment.
@@ -234,22 +324,42 @@ pub async fn other_signing_keys_are_retired(databases: Databases) {
     keys.create_signing_key(key("k3", 3), false).await.unwrap();
     assert_eq!(keys.retire_other_signing_keys("k3", at(10)).await.unwrap(), 1);
     assert_eq!(keys.retire_other_signing_keys("k3", at(11)).await.unwrap(), 0);
-    let retired: Vec<_> = databases.second.signing_keys().await.unwrap().into_iter().map(|key| key.retired_at).collect();
+    let retired: Vec<_> = databases
+        .second
+        .signing_keys()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|key| key.retired_at)
+        .collect();
     assert_eq!(retired, [None, Some(at(10)), Some(at(2))]);
 }
 
 /// A turn may come again with the same content only, until its time is over.
 pub async fn a_turn_belongs_to_one_content(databases: Databases) {
     let turn = async |handle: usize, kid: &str, jti: &str, content: &str, now: i64| {
-        databases.handle(handle).remember_turn(kid, jti, content, at(now + 100), at(now)).await.unwrap()
+        databases
+            .handle(handle)
+            .remember_turn(kid, jti, content, at(now + 100), at(now))
+            .await
+            .unwrap()
     };
     assert!(turn(0, "k1", "t1", "c1", 0).await);
     assert!(turn(1, "k1", "t1", "c1", 10).await);
     assert!(!turn(1, "k1", "t1", "c2", 10).await);
     assert!(turn(1, "k1", "t2", "c2", 10).await);
-    assert!(turn(1, "k2", "t1", "c2", 10).await, "a turn of another key is another turn");
-    assert!(turn(0, "k1", "t1", "c1", 99).await, "what was refused changed nothing");
-    assert!(turn(0, "k1", "t1", "c3", 1_000).await, "what is over is forgotten");
+    assert!(
+        turn(1, "k2", "t1", "c2", 10).await,
+        "a turn of another key is another turn"
+    );
+    assert!(
+        turn(0, "k1", "t1", "c1", 99).await,
+        "what was refused changed nothing"
+    );
+    assert!(
+        turn(0, "k1", "t1", "c3", 1_000).await,
+        "what is over is forgotten"
+    );
 }
 
 /// Of several processes that use one turn with different contents at the same moment, one is let through.
@@ -258,7 +368,11 @@ pub async fn one_process_wins_a_turn(databases: Databases) {
         let tasks = (0..6).map(|turn| {
             let keys = databases.handle(turn);
             let (jti, content) = (format!("t{round}"), format!("c{turn}"));
-            tokio::spawn(async move { keys.remember_turn("k", &jti, &content, at(100), at(0)).await.unwrap() })
+            tokio::spawn(async move {
+                keys.remember_turn("k", &jti, &content, at(100), at(0))
+                    .await
+                    .unwrap()
+            })
         });
         let mut accepted = 0;
         for task in tasks.collect::<Vec<_>>() {
@@ -271,7 +385,13 @@ pub async fn one_process_wins_a_turn(databases: Databases) {
 /// Settings are written, replaced, listed by the beginning of their names, and removed.
 pub async fn settings_are_kept(databases: Databases) {
     let (settings, other) = (databases.first.as_ref(), databases.second.as_ref());
-    for (name, value) in [("a_b.2", "two"), ("a_b.1", "old"), ("aXb.1", "other"), ("A_b.1", "upper"), ("ü%", "ß")] {
+    for (name, value) in [
+        ("a_b.2", "two"),
+        ("a_b.1", "old"),
+        ("aXb.1", "other"),
+        ("A_b.1", "upper"),
+        ("ü%", "ß"),
+    ] {
         settings.set_setting(name, value).await.unwrap();
     }
     other.set_setting("a_b.1", "one").await.unwrap();
@@ -279,7 +399,11 @@ pub async fn settings_are_kept(databases: Databases) {
     assert_eq!(settings.setting("a_b").await.unwrap(), None);
     let named = async |prefix| settings.settings_with_prefix(prefix).await.unwrap();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(named("a_b.").await, [pair("a_b.1", "one"), pair("a_b.2", "two")], "no character stands for others");
+    assert_eq!(
+        named("a_b.").await,
+        [pair("a_b.1", "one"), pair("a_b.2", "two")],
+        "no character stands for others"
+    );
     assert_eq!(named("ü%").await, [pair("ü%", "ß")]);
     assert_eq!(named("").await.len(), 5);
     other.delete_setting("a_b.1").await.unwrap();

@@ -19,7 +19,10 @@ pub struct LedgerAndStore {
 }
 
 async fn keep(ledger: &dyn BlobLedger, blobs: &dyn BlobStore, content: &'static str, holder: &str) -> String {
-    let stored = blobs.put_bytes(Bytes::from_static(content.as_bytes())).await.unwrap();
+    let stored = blobs
+        .put_bytes(Bytes::from_static(content.as_bytes()))
+        .await
+        .unwrap();
     ledger.claim_blob(&stored.digest, holder).await.unwrap();
     stored.digest
 }
@@ -66,7 +69,10 @@ pub async fn claims_stay_where_a_blob_cannot_be_removed(backend: LedgerAndStore)
     let blobs = backend.stores.first.as_ref();
     let digest = keep(ledger, blobs, "one", "a").await;
     let refusing = Refusing(Arc::clone(&backend.stores.first));
-    assert!(matches!(ledger.release_blobs("a", &refusing).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        ledger.release_blobs("a", &refusing).await,
+        Err(StoreError::Unavailable(_))
+    ));
     assert_eq!(ledger.blob_holders().await.unwrap(), ["a"]);
     assert!(blobs.exists(&digest).await.unwrap());
     assert_eq!(ledger.release_blobs("a", blobs).await.unwrap(), 1);
@@ -75,7 +81,13 @@ pub async fn claims_stay_where_a_blob_cannot_be_removed(backend: LedgerAndStore)
 /// Whoever claims a blob and then finds or stores it has it until he lets go, whatever other processes let go of.
 pub async fn a_claimed_blob_does_not_go_away(backend: LedgerAndStore) {
     const CONTENT: &str = "fought over";
-    let digest = backend.stores.first.put_bytes(Bytes::from_static(CONTENT.as_bytes())).await.unwrap().digest;
+    let digest = backend
+        .stores
+        .first
+        .put_bytes(Bytes::from_static(CONTENT.as_bytes()))
+        .await
+        .unwrap()
+        .digest;
     let tasks = (0..4).map(|turn| {
         let (ledger, blobs) = (backend.ledgers.handle(turn), backend.stores.handle(turn));
         let digest = digest.clone();
@@ -84,7 +96,10 @@ pub async fn a_claimed_blob_does_not_go_away(backend: LedgerAndStore) {
                 let holder = format!("{turn}-{round}");
                 ledger.claim_blob(&digest, &holder).await.unwrap();
                 if !blobs.exists(&digest).await.unwrap() {
-                    blobs.put_bytes(Bytes::from_static(CONTENT.as_bytes())).await.unwrap();
+                    blobs
+                        .put_bytes(Bytes::from_static(CONTENT.as_bytes()))
+                        .await
+                        .unwrap();
                 }
                 tokio::task::yield_now().await;
                 assert_eq!(blobs.get(&digest).await.unwrap(), CONTENT);
@@ -95,7 +110,10 @@ pub async fn a_claimed_blob_does_not_go_away(backend: LedgerAndStore) {
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    assert!(!backend.stores.first.exists(&digest).await.unwrap(), "the last holder let go");
+    assert!(
+        !backend.stores.first.exists(&digest).await.unwrap(),
+        "the last holder let go"
+    );
 }
 
 /// A store that removes nothing.

@@ -31,27 +31,52 @@ async fn read(blobs: &dyn BlobStore, digest: &str) -> (u64, Vec<u8>) {
 
 /// A blob is named by its content, and read back in each of the ways.
 pub async fn a_blob_is_named_by_its_content(stores: Stores) {
-    let stored = stores.first.put(pieces(vec!["hel".into(), "".into(), "lo".into()]), NO_LIMIT).await.unwrap();
-    assert_eq!(stored, StoredBlob { digest: HELLO.to_owned(), size: 5 });
+    let stored = stores
+        .first
+        .put(pieces(vec!["hel".into(), "".into(), "lo".into()]), NO_LIMIT)
+        .await
+        .unwrap();
+    assert_eq!(
+        stored,
+        StoredBlob {
+            digest: HELLO.to_owned(),
+            size: 5
+        }
+    );
     let other = stores.second.as_ref();
     assert!(other.exists(HELLO).await.unwrap());
     assert_eq!(other.get(HELLO).await.unwrap(), "hello");
     assert_eq!(read(other, HELLO).await, (5, b"hello".to_vec()));
-    assert_eq!(std::fs::read(other.local_file(HELLO).await.unwrap()).unwrap(), b"hello");
-    assert_eq!(other.put_bytes(Bytes::from_static(b"hello")).await.unwrap(), stored, "again is no error");
+    assert_eq!(
+        std::fs::read(other.local_file(HELLO).await.unwrap()).unwrap(),
+        b"hello"
+    );
+    assert_eq!(
+        other.put_bytes(Bytes::from_static(b"hello")).await.unwrap(),
+        stored,
+        "again is no error"
+    );
     assert_eq!(stores.first.get(HELLO).await.unwrap(), "hello");
 }
 
 /// A blob may be empty.
 pub async fn a_blob_may_be_empty(stores: Stores) {
     let stored = stores.first.put(pieces(vec![]), 0).await.unwrap();
-    assert_eq!(stored, StoredBlob { digest: EMPTY.to_owned(), size: 0 });
+    assert_eq!(
+        stored,
+        StoredBlob {
+            digest: EMPTY.to_owned(),
+            size: 0
+        }
+    );
     assert_eq!(read(stores.second.as_ref(), EMPTY).await, (0, vec![]));
 }
 
 /// A large blob that comes in odd pieces is whole.
 pub async fn a_large_blob_is_whole(stores: Stores) {
-    let content: Vec<u8> = (0..3_000_017_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let content: Vec<u8> = (0..3_000_017_u32)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let whole = Bytes::from(content);
     let mut parts = Vec::new();
     let mut rest = whole.clone();
@@ -62,7 +87,10 @@ pub async fn a_large_blob_is_whole(stores: Stores) {
     }
     let streamed = stores.first.put(pieces(parts), whole.len() as u64).await.unwrap();
     assert_eq!(streamed.size, whole.len() as u64);
-    assert_eq!(read(stores.second.as_ref(), &streamed.digest).await, (streamed.size, whole.to_vec()));
+    assert_eq!(
+        read(stores.second.as_ref(), &streamed.digest).await,
+        (streamed.size, whole.to_vec())
+    );
     assert_eq!(stores.second.put_bytes(whole).await.unwrap(), streamed);
 }
 
@@ -70,7 +98,10 @@ pub async fn a_large_blob_is_whole(stores: Stores) {
 pub async fn a_limit_is_held(stores: Stores) {
     let blobs = stores.first.as_ref();
     let hello = || pieces(vec!["he".into(), "llo".into()]);
-    assert!(matches!(blobs.put(hello(), 4).await, Err(StoreError::Conflict("size"))));
+    assert!(matches!(
+        blobs.put(hello(), 4).await,
+        Err(StoreError::Conflict("size"))
+    ));
     assert!(!blobs.exists(HELLO).await.unwrap());
     blobs.put(hello(), 5).await.unwrap();
 }
@@ -78,7 +109,10 @@ pub async fn a_limit_is_held(stores: Stores) {
 /// Nothing remains of a stream that breaks off.
 pub async fn a_stream_that_breaks_off_leaves_nothing(stores: Stores) {
     let blobs = stores.first.as_ref();
-    let broken = stream::iter([Ok(Bytes::from_static(b"hello")), Err(io::Error::other("the line is dead"))]);
+    let broken = stream::iter([
+        Ok(Bytes::from_static(b"hello")),
+        Err(io::Error::other("the line is dead")),
+    ]);
     match blobs.put(Box::pin(broken), NO_LIMIT).await {
         Err(StoreError::Unavailable(reason)) => assert!(reason.contains("the line is dead"), "{reason}"),
         other => panic!("{other:?}"),
@@ -93,7 +127,10 @@ pub async fn an_unfinished_blob_is_not_there(stores: Stores) {
     assert!(futures::poll!(&mut writing).is_pending());
     assert!(!stores.second.exists(HELLO).await.unwrap());
     drop(writing);
-    assert!(matches!(stores.second.get(HELLO).await, Err(StoreError::NotFound)));
+    assert!(matches!(
+        stores.second.get(HELLO).await,
+        Err(StoreError::NotFound)
+    ));
 }
 
 /// What is not there is said to be not there, and so is what can be no digest, however it is meant.
@@ -102,11 +139,29 @@ pub async fn names_that_are_no_digests_name_nothing(stores: Stores) {
     blobs.put_bytes(Bytes::from_static(b"hello")).await.unwrap();
     let upper = HELLO.to_uppercase();
     let around = format!("../{}", &HELLO[3..]);
-    for name in [EMPTY, "", "..", "tmp", "/etc/passwd", &HELLO[..63], upper.as_str(), around.as_str()] {
+    for name in [
+        EMPTY,
+        "",
+        "..",
+        "tmp",
+        "/etc/passwd",
+        &HELLO[..63],
+        upper.as_str(),
+        around.as_str(),
+    ] {
         assert!(!blobs.exists(name).await.unwrap(), "{name}");
-        assert!(matches!(blobs.get(name).await, Err(StoreError::NotFound)), "{name}");
-        assert!(matches!(blobs.open(name).await.err(), Some(StoreError::NotFound)), "{name}");
-        assert!(matches!(blobs.local_file(name).await, Err(StoreError::NotFound)), "{name}");
+        assert!(
+            matches!(blobs.get(name).await, Err(StoreError::NotFound)),
+            "{name}"
+        );
+        assert!(
+            matches!(blobs.open(name).await.err(), Some(StoreError::NotFound)),
+            "{name}"
+        );
+        assert!(
+            matches!(blobs.local_file(name).await, Err(StoreError::NotFound)),
+            "{name}"
+        );
         blobs.remove(name).await.unwrap();
     }
     assert!(blobs.exists(HELLO).await.unwrap());
@@ -114,11 +169,19 @@ pub async fn names_that_are_no_digests_name_nothing(stores: Stores) {
 
 /// A blob is removed once, and a second time without complaint.
 pub async fn a_blob_can_be_removed(stores: Stores) {
-    stores.first.put_bytes(Bytes::from_static(b"hello")).await.unwrap();
+    stores
+        .first
+        .put_bytes(Bytes::from_static(b"hello"))
+        .await
+        .unwrap();
     stores.second.remove(HELLO).await.unwrap();
     stores.second.remove(HELLO).await.unwrap();
     assert!(!stores.first.exists(HELLO).await.unwrap());
-    stores.first.put_bytes(Bytes::from_static(b"hello")).await.unwrap();
+    stores
+        .first
+        .put_bytes(Bytes::from_static(b"hello"))
+        .await
+        .unwrap();
     assert!(stores.second.exists(HELLO).await.unwrap());
 }
 

@@ -17,8 +17,17 @@ pub async fn a_value_is_kept_until_forgotten(cache: Fresh) {
     assert_eq!(cache.get("k").await, Some(Bytes::from_static(b"one")));
     cache.put("k", Bytes::from_static(b"two"), LONG).await;
     assert_eq!(cache.get("k").await, Some(Bytes::from_static(b"two")));
-    cache.put("schlüssel with spaces\n", Bytes::from_static(&[0, 255, 13, 10]), LONG).await;
-    assert_eq!(cache.get("schlüssel with spaces\n").await, Some(Bytes::from_static(&[0, 255, 13, 10])));
+    cache
+        .put(
+            "schlüssel with spaces\n",
+            Bytes::from_static(&[0, 255, 13, 10]),
+            LONG,
+        )
+        .await;
+    assert_eq!(
+        cache.get("schlüssel with spaces\n").await,
+        Some(Bytes::from_static(&[0, 255, 13, 10]))
+    );
     let long = "k".repeat(1_000);
     cache.put(&long, Bytes::new(), LONG).await;
     assert_eq!(cache.get(&long).await, Some(Bytes::new()));
@@ -31,7 +40,9 @@ pub async fn a_value_is_kept_until_forgotten(cache: Fresh) {
 /// A value is not kept beyond its time, and a new one begins its own.
 pub async fn a_value_is_not_kept_beyond_its_time(cache: Fresh) {
     cache.put("k", Bytes::from_static(b"long"), LONG).await;
-    cache.put("k", Bytes::from_static(b"short"), Duration::from_millis(1)).await;
+    cache
+        .put("k", Bytes::from_static(b"short"), Duration::from_millis(1))
+        .await;
     while cache.get("k").await.is_some() {
         tokio::task::yield_now().await;
     }

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{JobFilter, JobUpdate, Lease, LeaseOutcome, LeaseRequest, Relational};
 use mnemosyne_domain::{
-    CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob, PageRequest,
-    Queue, Stage, StoreError,
+    CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob,
+    PageRequest, Queue, Stage, StoreError,
 };
 
 use super::{Pair, at};
@@ -32,19 +32,33 @@ fn request(source_ref: &str, content_hash: &str) -> NewJob {
         content_type: None,
         title: None,
         metadata: serde_json::Map::new(),
-        source: JobSource::BucketObject { key: format!("incoming/{source_ref}") },
+        source: JobSource::BucketObject {
+            key: format!("incoming/{source_ref}"),
+        },
         queue: Queue::Embedding,
     }
 }
 
 async fn enqueue(jobs: &dyn Relational, source_ref: &str, content_hash: &str, now: DateTime<Utc>) -> Job {
-    let enqueued = jobs.enqueue(request(source_ref, content_hash), now).await.unwrap();
-    assert!(!enqueued.deduplicated, "{source_ref} {content_hash} was there already");
+    let enqueued = jobs
+        .enqueue(request(source_ref, content_hash), now)
+        .await
+        .unwrap();
+    assert!(
+        !enqueued.deduplicated,
+        "{source_ref} {content_hash} was there already"
+    );
     enqueued.job
 }
 
 async fn try_lease(jobs: &dyn Relational, now: DateTime<Utc>) -> Option<Lease> {
-    let request = LeaseRequest { holder: "worker-1", queues: &Queue::ALL, ttl: TTL, max_attempts: MAX_ATTEMPTS, now };
+    let request = LeaseRequest {
+        holder: "worker-1",
+        queues: &Queue::ALL,
+        ttl: TTL,
+        max_attempts: MAX_ATTEMPTS,
+        now,
+    };
     jobs.lease(request).await.unwrap()
 }
 
@@ -65,12 +79,17 @@ async fn finish(jobs: &dyn Relational, lease: &Lease, end: JobStatus, now: DateT
 }
 
 async fn beat(jobs: &dyn Relational, lease: &Lease, now: DateTime<Utc>) -> LeaseOutcome {
-    jobs.heartbeat(&lease.job.id, &lease.token, JobUpdate::default(), TTL, now).await.unwrap()
+    jobs.heartbeat(&lease.job.id, &lease.token, JobUpdate::default(), TTL, now)
+        .await
+        .unwrap()
 }
 
 async fn fail(jobs: &dyn Relational, lease: &Lease, code: FailureCode, now: DateTime<Utc>) {
     let failure = Failure::new(code, "It did not work.");
-    let outcome = jobs.fail(&lease.job.id, &lease.token, &failure, None, now).await.unwrap();
+    let outcome = jobs
+        .fail(&lease.job.id, &lease.token, &failure, None, now)
+        .await
+        .unwrap();
     assert_eq!(outcome, LeaseOutcome::Held);
 }
 
@@ -80,17 +99,33 @@ pub async fn a_job_is_kept_as_it_was_asked_for(databases: Databases) {
     wanted.collection_uid = Some(CollectionUid::from_store("collection-1".to_owned()));
     wanted.content_type = Some("application/pdf".to_owned());
     wanted.title = Some("It's \"quoted\"; 100 % — ß".to_owned());
-    wanted.metadata.insert("tags".to_owned(), serde_json::json!(["a", {"b": null}, 1.5, 12345678901_u64]));
+    wanted.metadata.insert(
+        "tags".to_owned(),
+        serde_json::json!(["a", {"b": null}, 1.5, 12345678901_u64]),
+    );
     wanted.queue = Queue::Batch;
     let from_bucket = databases.first.enqueue(wanted.clone(), at(0)).await.unwrap().job;
     assert_eq!(from_bucket.request, wanted);
-    assert_eq!((from_bucket.status, from_bucket.stage), (JobStatus::Pending, Stage::Queued));
+    assert_eq!(
+        (from_bucket.status, from_bucket.stage),
+        (JobStatus::Pending, Stage::Queued)
+    );
     assert_eq!((from_bucket.attempts, from_bucket.progress), (0, 0.0));
     assert_eq!((from_bucket.created_at, from_bucket.due_at), (at(0), at(0)));
-    assert_eq!((from_bucket.started_at, from_bucket.finished_at, &from_bucket.error), (None, None, &None));
+    assert_eq!(
+        (
+            from_bucket.started_at,
+            from_bucket.finished_at,
+            &from_bucket.error
+        ),
+        (None, None, &None)
+    );
 
     let mut wanted = request("upload", "h");
-    wanted.source = JobSource::Blob { digest: "ab".repeat(32), size: 5_000_000_000 };
+    wanted.source = JobSource::Blob {
+        digest: "ab".repeat(32),
+        size: 5_000_000_000,
+    };
     let uploaded = databases.first.enqueue(wanted.clone(), at(1)).await.unwrap().job;
     assert_eq!(uploaded.request, wanted);
     assert_ne!(uploaded.item_uid, from_bucket.item_uid);
@@ -98,7 +133,10 @@ pub async fn a_job_is_kept_as_it_was_asked_for(databases: Databases) {
     let other = &databases.second;
     for expected in [from_bucket, uploaded] {
         assert_eq!(other.job(&expected.id).await.unwrap().as_ref(), Some(&expected));
-        assert_eq!(other.job_of_item(&expected.item_uid).await.unwrap(), Some(expected));
+        assert_eq!(
+            other.job_of_item(&expected.item_uid).await.unwrap(),
+            Some(expected)
+        );
     }
     assert_eq!(other.job(&JobId::generate()).await.unwrap(), None);
     assert_eq!(other.job_of_item(&ItemUid::generate()).await.unwrap(), None);
@@ -108,7 +146,11 @@ pub async fn a_job_is_kept_as_it_was_asked_for(databases: Databases) {
 pub async fn the_same_request_is_taken_once(databases: Databases) {
     let jobs = databases.first.as_ref();
     let again = async |now, known: &Job, expected| {
-        let enqueued = databases.second.enqueue(request("a", "1"), at(now)).await.unwrap();
+        let enqueued = databases
+            .second
+            .enqueue(request("a", "1"), at(now))
+            .await
+            .unwrap();
         assert!(enqueued.deduplicated);
         assert_eq!((&enqueued.job.id, enqueued.job.status), (&known.id, expected));
     };
@@ -125,7 +167,10 @@ pub async fn the_same_request_is_taken_once(databases: Databases) {
 
     let mut elsewhere = request("a", "1");
     elsewhere.library_uid = LibraryUid::from_store("library-2".to_owned());
-    assert!(!jobs.enqueue(elsewhere, at(10)).await.unwrap().deduplicated, "another library is another request");
+    assert!(
+        !jobs.enqueue(elsewhere, at(10)).await.unwrap().deduplicated,
+        "another library is another request"
+    );
     enqueue(jobs, "b", "1", at(11)).await;
 }
 
@@ -147,7 +192,11 @@ pub async fn two_processes_that_ask_at_once_make_one_job(databases: Databases) {
     for round in 0..5 {
         let tasks = (0..8).map(|turn| {
             let jobs = databases.handle(turn);
-            tokio::spawn(async move { jobs.enqueue(request("a", &format!("{round}")), at(round)).await.unwrap() })
+            tokio::spawn(async move {
+                jobs.enqueue(request("a", &format!("{round}")), at(round))
+                    .await
+                    .unwrap()
+            })
         });
         let mut ids = BTreeSet::new();
         let mut made = 0;
@@ -175,7 +224,10 @@ pub async fn new_content_takes_the_place_of_what_waits(databases: Databases) {
 
     let newest = enqueue(jobs, "a", "3", at(2)).await;
     let replaced = job(jobs, &waiting.id).await;
-    assert_eq!((replaced.status, replaced.finished_at), (JobStatus::Superseded, Some(at(2))));
+    assert_eq!(
+        (replaced.status, replaced.finished_at),
+        (JobStatus::Superseded, Some(at(2)))
+    );
     assert_eq!(status(jobs, &running.id).await, JobStatus::Processing);
     assert_eq!(beat(jobs, &held, at(3)).await, LeaseOutcome::Held);
     for kept in [&other_source, &elsewhere, &newest] {
@@ -204,13 +256,31 @@ pub async fn the_oldest_due_job_comes_first(databases: Databases) {
     bulk.queue = Queue::Batch;
     let bulk = jobs.enqueue(bulk, at(0)).await.unwrap().job;
     let of = async |queues: &[Queue], now| {
-        let request = LeaseRequest { holder: "w", queues, ttl: TTL, max_attempts: MAX_ATTEMPTS, now };
-        databases.second.lease(request).await.unwrap().map(|lease| lease.job.id)
+        let request = LeaseRequest {
+            holder: "w",
+            queues,
+            ttl: TTL,
+            max_attempts: MAX_ATTEMPTS,
+            now,
+        };
+        databases
+            .second
+            .lease(request)
+            .await
+            .unwrap()
+            .map(|lease| lease.job.id)
     };
     assert_eq!(of(&[Queue::Default], at(0)).await, None);
     assert_eq!(of(&[], at(0)).await, None);
-    assert_eq!(of(&[Queue::Embedding], at(-1)).await, None, "none is due before it was asked for");
-    assert_eq!(of(&[Queue::Embedding, Queue::Default], at(0)).await, Some(first.id));
+    assert_eq!(
+        of(&[Queue::Embedding], at(-1)).await,
+        None,
+        "none is due before it was asked for"
+    );
+    assert_eq!(
+        of(&[Queue::Embedding, Queue::Default], at(0)).await,
+        Some(first.id)
+    );
     assert_eq!(of(&[Queue::Batch], at(1)).await, Some(bulk.id));
     assert_eq!(of(&Queue::ALL, at(1)).await, Some(second.id));
     assert_eq!(of(&Queue::ALL, at(1)).await, None);
@@ -221,7 +291,10 @@ pub async fn a_lease_begins_the_job(databases: Databases) {
     let jobs = databases.first.as_ref();
     let asked = enqueue(jobs, "a", "1", at(0)).await;
     let held = lease(jobs, at(5)).await;
-    assert_eq!((&held.job.id, held.job.status, held.job.attempts), (&asked.id, JobStatus::Processing, 1));
+    assert_eq!(
+        (&held.job.id, held.job.status, held.job.attempts),
+        (&asked.id, JobStatus::Processing, 1)
+    );
     assert_eq!(held.job.started_at, Some(at(5)));
     assert!(!held.token.is_empty());
     assert_eq!(job(databases.second.as_ref(), &asked.id).await, held.job);
@@ -273,10 +346,19 @@ pub async fn a_lease_that_ran_out_is_taken_over(databases: Databases) {
         checkpoints: BTreeMap::from([("text".to_owned(), "stale".to_owned())]),
         ..JobUpdate::default()
     };
-    assert_eq!(jobs.heartbeat(id, token, update, TTL, at(61)).await.unwrap(), LeaseOutcome::Lost);
-    assert_eq!(finish(jobs, &lost, JobStatus::Completed, at(61)).await, LeaseOutcome::Lost);
+    assert_eq!(
+        jobs.heartbeat(id, token, update, TTL, at(61)).await.unwrap(),
+        LeaseOutcome::Lost
+    );
+    assert_eq!(
+        finish(jobs, &lost, JobStatus::Completed, at(61)).await,
+        LeaseOutcome::Lost
+    );
     let failure = Failure::new(FailureCode::Damaged, "Broken.");
-    assert_eq!(jobs.fail(id, token, &failure, None, at(61)).await.unwrap(), LeaseOutcome::Lost);
+    assert_eq!(
+        jobs.fail(id, token, &failure, None, at(61)).await.unwrap(),
+        LeaseOutcome::Lost
+    );
     assert_eq!(jobs.release(id, token, at(61)).await.unwrap(), LeaseOutcome::Lost);
     assert_eq!(job(jobs, id).await, held.job, "nothing of that was written");
     assert_eq!(jobs.checkpoints(id).await.unwrap(), BTreeMap::new());
@@ -298,32 +380,58 @@ pub async fn a_heartbeat_writes_what_it_is_given(databases: Databases) {
     let jobs = databases.first.as_ref();
     enqueue(jobs, "a", "1", at(0)).await;
     let held = lease(jobs, at(0)).await;
-    let counts = JobCounts { chunks: 12, images: 3, concepts: 40 };
+    let counts = JobCounts {
+        chunks: 12,
+        images: 3,
+        concepts: 40,
+    };
     let timings = BTreeMap::from([("fetch".to_owned(), 7_u64), ("parse".to_owned(), 1_250)]);
     let update = JobUpdate {
         stage: Some(Stage::Parse),
         progress: Some(0.25),
         counts: Some(counts),
         timings_ms: Some(timings.clone()),
-        checkpoints: BTreeMap::from([("text".to_owned(), "d1".to_owned()), ("original".to_owned(), "d0".to_owned())]),
+        checkpoints: BTreeMap::from([
+            ("text".to_owned(), "d1".to_owned()),
+            ("original".to_owned(), "d0".to_owned()),
+        ]),
     };
     let told = |update| jobs.heartbeat(&held.job.id, &held.token, update, TTL, at(30));
     assert_eq!(told(update).await.unwrap(), LeaseOutcome::Held);
     let second = JobUpdate {
-        checkpoints: BTreeMap::from([("text".to_owned(), "d2".to_owned()), ("chunks".to_owned(), "d3".to_owned())]),
+        checkpoints: BTreeMap::from([
+            ("text".to_owned(), "d2".to_owned()),
+            ("chunks".to_owned(), "d3".to_owned()),
+        ]),
         ..JobUpdate::default()
     };
     assert_eq!(told(second).await.unwrap(), LeaseOutcome::Held);
 
     let seen = job(databases.second.as_ref(), &held.job.id).await;
-    assert_eq!((seen.stage, seen.progress, seen.counts), (Stage::Parse, 0.25, counts));
+    assert_eq!(
+        (seen.stage, seen.progress, seen.counts),
+        (Stage::Parse, 0.25, counts)
+    );
     assert_eq!(seen.timings_ms, timings);
-    let named = |pairs: [(&str, &str); 3]| BTreeMap::from(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let named = |pairs: [(&str, &str); 3]| {
+        BTreeMap::from(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    };
     let expected = named([("text", "d2"), ("original", "d0"), ("chunks", "d3")]);
-    assert_eq!(databases.second.checkpoints(&held.job.id).await.unwrap(), expected);
-    assert_eq!(try_lease(jobs, at(89)).await, None, "the lease holds for its time from the last heartbeat");
+    assert_eq!(
+        databases.second.checkpoints(&held.job.id).await.unwrap(),
+        expected
+    );
+    assert_eq!(
+        try_lease(jobs, at(89)).await,
+        None,
+        "the lease holds for its time from the last heartbeat"
+    );
     let next = lease(jobs, at(90)).await;
-    assert_eq!(jobs.checkpoints(&next.job.id).await.unwrap(), expected, "the next run resumes from there");
+    assert_eq!(
+        jobs.checkpoints(&next.job.id).await.unwrap(),
+        expected,
+        "the next run resumes from there"
+    );
 }
 
 /// A job whose worker is lost too often fails with its own code, and the next one is taken.
@@ -339,7 +447,10 @@ pub async fn a_job_that_never_ends_is_given_up(databases: Databases) {
     let harmless = enqueue(jobs, "harmless", "1", at(now)).await;
     assert_eq!(lease(jobs, at(now)).await.job.id, harmless.id);
     let given_up = job(jobs, &deadly.id).await;
-    assert_eq!((given_up.status, given_up.finished_at), (JobStatus::Failed, Some(at(now))));
+    assert_eq!(
+        (given_up.status, given_up.finished_at),
+        (JobStatus::Failed, Some(at(now)))
+    );
     let error = given_up.error.unwrap();
     assert_eq!(error.code, FailureCode::TooManyAttempts);
     assert!(error.message.contains('3'), "{}", error.message);
@@ -350,25 +461,48 @@ pub async fn a_failed_attempt_waits_for_its_moment(databases: Databases) {
     let jobs = databases.first.as_ref();
     let asked = enqueue(jobs, "a", "1", at(0)).await;
     let held = lease(jobs, at(0)).await;
-    let failure = Failure::new(FailureCode::EmbedderUnavailable, "The embedding server does not answer.");
-    let outcome = jobs.fail(&asked.id, &held.token, &failure, Some(at(100)), at(10)).await.unwrap();
+    let failure = Failure::new(
+        FailureCode::EmbedderUnavailable,
+        "The embedding server does not answer.",
+    );
+    let outcome = jobs
+        .fail(&asked.id, &held.token, &failure, Some(at(100)), at(10))
+        .await
+        .unwrap();
     assert_eq!(outcome, LeaseOutcome::Held);
     let waiting = job(jobs, &asked.id).await;
-    assert_eq!((waiting.status, waiting.due_at, waiting.finished_at), (JobStatus::Pending, at(100), None));
+    assert_eq!(
+        (waiting.status, waiting.due_at, waiting.finished_at),
+        (JobStatus::Pending, at(100), None)
+    );
     assert_eq!(waiting.error, Some(failure.clone()));
     assert_eq!(waiting.attempts, 1);
     let younger = enqueue(jobs, "b", "1", at(20)).await;
-    assert_eq!(lease(jobs, at(99)).await.job.id, younger.id, "what waits for later holds nobody up");
+    assert_eq!(
+        lease(jobs, at(99)).await.job.id,
+        younger.id,
+        "what waits for later holds nobody up"
+    );
     assert_eq!(try_lease(jobs, at(99)).await, None);
 
     let held = lease(jobs, at(100)).await;
     assert_eq!((&held.job.id, held.job.attempts), (&asked.id, 2));
-    let outcome = jobs.fail(&asked.id, &held.token, &failure, None, at(101)).await.unwrap();
+    let outcome = jobs
+        .fail(&asked.id, &held.token, &failure, None, at(101))
+        .await
+        .unwrap();
     assert_eq!(outcome, LeaseOutcome::Held);
     let failed = job(jobs, &asked.id).await;
-    assert_eq!((failed.status, failed.finished_at), (JobStatus::Failed, Some(at(101))));
+    assert_eq!(
+        (failed.status, failed.finished_at),
+        (JobStatus::Failed, Some(at(101)))
+    );
     assert_eq!(failed.error, Some(failure));
-    assert_eq!(beat(jobs, &held, at(102)).await, LeaseOutcome::Lost, "what ended is nobody's");
+    assert_eq!(
+        beat(jobs, &held, at(102)).await,
+        LeaseOutcome::Lost,
+        "what ended is nobody's"
+    );
 }
 
 /// A job that its worker gives back is due at once, and the attempt does not count.
@@ -392,26 +526,45 @@ pub async fn a_cancelled_job_is_left_by_its_worker(databases: Databases) {
     let (jobs, other) = (databases.first.as_ref(), databases.second.as_ref());
     let waiting = enqueue(jobs, "a", "1", at(0)).await;
     let cancelled = other.cancel(&waiting.id, at(1)).await.unwrap().unwrap();
-    assert_eq!((cancelled.status, cancelled.finished_at), (JobStatus::Cancelled, Some(at(1))));
+    assert_eq!(
+        (cancelled.status, cancelled.finished_at),
+        (JobStatus::Cancelled, Some(at(1)))
+    );
     assert_eq!(try_lease(jobs, at(2)).await, None);
 
     enqueue(jobs, "b", "1", at(3)).await;
     let held = lease(jobs, at(3)).await;
-    assert_eq!(other.cancel(&held.job.id, at(4)).await.unwrap().unwrap().status, JobStatus::Cancelled);
+    assert_eq!(
+        other.cancel(&held.job.id, at(4)).await.unwrap().unwrap().status,
+        JobStatus::Cancelled
+    );
     assert_eq!(beat(jobs, &held, at(5)).await, LeaseOutcome::Cancelled);
     let failure = Failure::new(FailureCode::Damaged, "Broken.");
-    let outcome = jobs.fail(&held.job.id, &held.token, &failure, None, at(6)).await.unwrap();
+    let outcome = jobs
+        .fail(&held.job.id, &held.token, &failure, None, at(6))
+        .await
+        .unwrap();
     assert_eq!(outcome, LeaseOutcome::Cancelled);
-    assert_eq!(jobs.release(&held.job.id, &held.token, at(6)).await.unwrap(), LeaseOutcome::Cancelled);
+    assert_eq!(
+        jobs.release(&held.job.id, &held.token, at(6)).await.unwrap(),
+        LeaseOutcome::Cancelled
+    );
     let after = job(jobs, &held.job.id).await;
     assert_eq!((after.status, after.error), (JobStatus::Cancelled, None));
-    assert_eq!(try_lease(jobs, at(1_000)).await, None, "it is not taken over either");
+    assert_eq!(
+        try_lease(jobs, at(1_000)).await,
+        None,
+        "it is not taken over either"
+    );
 
     enqueue(jobs, "c", "1", at(1_000)).await;
     let held = lease(jobs, at(1_000)).await;
     finish(jobs, &held, JobStatus::Completed, at(1_001)).await;
     let done = other.cancel(&held.job.id, at(1_002)).await.unwrap().unwrap();
-    assert_eq!((done.status, done.finished_at), (JobStatus::Completed, Some(at(1_001))));
+    assert_eq!(
+        (done.status, done.finished_at),
+        (JobStatus::Completed, Some(at(1_001)))
+    );
     assert_eq!(other.cancel(&JobId::generate(), at(1_003)).await.unwrap(), None);
 }
 
@@ -423,21 +576,36 @@ pub async fn a_completed_job_supersedes_those_before_it(databases: Databases) {
         let held = lease(jobs, at(now)).await;
         assert_eq!(held.job.id, made.id);
         let failure = Failure::new(FailureCode::StorageUnavailable, "Full.");
-        jobs.fail(&made.id, &held.token, &failure, Some(at(now)), at(now)).await.unwrap();
+        jobs.fail(&made.id, &held.token, &failure, Some(at(now)), at(now))
+            .await
+            .unwrap();
         let held = lease(jobs, at(now)).await;
-        assert_eq!(finish(jobs, &held, JobStatus::Completed, at(now)).await, LeaseOutcome::Held);
-        assert_eq!(finish(jobs, &held, JobStatus::Completed, at(now)).await, LeaseOutcome::Lost, "it ends once");
+        assert_eq!(
+            finish(jobs, &held, JobStatus::Completed, at(now)).await,
+            LeaseOutcome::Held
+        );
+        assert_eq!(
+            finish(jobs, &held, JobStatus::Completed, at(now)).await,
+            LeaseOutcome::Lost,
+            "it ends once"
+        );
         made
     };
     let first = complete("a", "1", 0).await;
     let done = job(jobs, &first.id).await;
-    assert_eq!((done.status, done.stage, done.progress), (JobStatus::Completed, Stage::Complete, 1.0));
+    assert_eq!(
+        (done.status, done.stage, done.progress),
+        (JobStatus::Completed, Stage::Complete, 1.0)
+    );
     assert_eq!((done.finished_at, done.error), (Some(at(0)), None));
 
     let other = complete("b", "1", 10).await;
     let second = complete("a", "2", 20).await;
     let replaced = job(jobs, &first.id).await;
-    assert_eq!((replaced.status, replaced.finished_at), (JobStatus::Superseded, Some(at(0))));
+    assert_eq!(
+        (replaced.status, replaced.finished_at),
+        (JobStatus::Superseded, Some(at(0)))
+    );
     assert_eq!(status(jobs, &other.id).await, JobStatus::Completed);
     assert_eq!(status(jobs, &second.id).await, JobStatus::Completed);
 
@@ -445,10 +613,16 @@ pub async fn a_completed_job_supersedes_those_before_it(databases: Databases) {
     enqueue(jobs, "c", "1", at(30)).await;
     let older = lease(jobs, at(30)).await;
     let newer = complete("c", "2", 31).await;
-    assert_eq!(finish(jobs, &older, JobStatus::Superseded, at(32)).await, LeaseOutcome::Held);
+    assert_eq!(
+        finish(jobs, &older, JobStatus::Superseded, at(32)).await,
+        LeaseOutcome::Held
+    );
     assert_eq!(status(jobs, &newer.id).await, JobStatus::Completed);
     let ended = job(jobs, &older.job.id).await;
-    assert_eq!((ended.status, ended.finished_at), (JobStatus::Superseded, Some(at(32))));
+    assert_eq!(
+        (ended.status, ended.finished_at),
+        (JobStatus::Superseded, Some(at(32)))
+    );
 }
 
 /// A lease ends as completed or superseded, and in no other way.
@@ -456,7 +630,12 @@ pub async fn a_lease_ends_in_two_ways_only(databases: Databases) {
     let jobs = databases.first.as_ref();
     enqueue(jobs, "a", "1", at(0)).await;
     let held = lease(jobs, at(0)).await;
-    for end in [JobStatus::Pending, JobStatus::Processing, JobStatus::Failed, JobStatus::Cancelled] {
+    for end in [
+        JobStatus::Pending,
+        JobStatus::Processing,
+        JobStatus::Failed,
+        JobStatus::Cancelled,
+    ] {
         let refused = jobs.finish(&held.job.id, &held.token, end, at(1)).await;
         assert!(matches!(refused, Err(StoreError::Conflict("status"))), "{end:?}");
     }
@@ -470,34 +649,52 @@ pub async fn a_job_cancelled_too_late_is_completed(databases: Databases) {
     enqueue(jobs, "a", "1", at(0)).await;
     let held = lease(jobs, at(0)).await;
     other.cancel(&held.job.id, at(1)).await.unwrap();
-    assert_eq!(finish(jobs, &held, JobStatus::Completed, at(2)).await, LeaseOutcome::Held);
+    assert_eq!(
+        finish(jobs, &held, JobStatus::Completed, at(2)).await,
+        LeaseOutcome::Held
+    );
     assert_eq!(status(jobs, &held.job.id).await, JobStatus::Completed);
 
     enqueue(jobs, "b", "1", at(3)).await;
     let held = lease(jobs, at(3)).await;
     other.cancel(&held.job.id, at(4)).await.unwrap();
     let again = enqueue(other, "b", "1", at(5)).await;
-    assert_eq!(finish(jobs, &held, JobStatus::Completed, at(6)).await, LeaseOutcome::Held);
+    assert_eq!(
+        finish(jobs, &held, JobStatus::Completed, at(6)).await,
+        LeaseOutcome::Held
+    );
     assert_eq!(status(jobs, &held.job.id).await, JobStatus::Superseded);
     assert_eq!(status(jobs, &again.id).await, JobStatus::Pending);
-    assert_eq!(jobs.enqueue(request("b", "1"), at(7)).await.unwrap().job.id, again.id);
+    assert_eq!(
+        jobs.enqueue(request("b", "1"), at(7)).await.unwrap().job.id,
+        again.id
+    );
 }
 
 /// A failed job can be put back to work, alone or with its like, with all its attempts before it.
 pub async fn failed_jobs_can_be_retried(databases: Databases) {
     let jobs = databases.first.as_ref();
     let mut failed = Vec::new();
-    for (source_ref, code) in
-        [("a", FailureCode::Damaged), ("b", FailureCode::TooLarge), ("c", FailureCode::TooLarge), ("d", FailureCode::Encrypted)]
-    {
+    for (source_ref, code) in [
+        ("a", FailureCode::Damaged),
+        ("b", FailureCode::TooLarge),
+        ("c", FailureCode::TooLarge),
+        ("d", FailureCode::Encrypted),
+    ] {
         failed.push(enqueue(jobs, source_ref, "1", at(0)).await.id);
         let held = lease(jobs, at(0)).await;
         fail(jobs, &held, code, at(1)).await;
     }
     let back = jobs.retry(&failed[0], at(10)).await.unwrap().unwrap();
-    assert_eq!((back.status, back.attempts, back.due_at), (JobStatus::Pending, 0, at(10)));
+    assert_eq!(
+        (back.status, back.attempts, back.due_at),
+        (JobStatus::Pending, 0, at(10))
+    );
     assert_eq!((back.error, back.finished_at), (None, None));
-    assert!(matches!(jobs.retry(&failed[0], at(11)).await, Err(StoreError::Conflict("status"))));
+    assert!(matches!(
+        jobs.retry(&failed[0], at(11)).await,
+        Err(StoreError::Conflict("status"))
+    ));
     assert_eq!(jobs.retry(&JobId::generate(), at(11)).await.unwrap(), None);
     assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 2);
     assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 0);
@@ -529,12 +726,20 @@ pub async fn jobs_go_with_their_library_or_item(databases: Databases) {
         checkpoints: BTreeMap::from([("text".to_owned(), "d".to_owned())]),
         ..JobUpdate::default()
     };
-    jobs.heartbeat(&held.job.id, &held.token, update.clone(), TTL, at(2)).await.unwrap();
+    jobs.heartbeat(&held.job.id, &held.token, update.clone(), TTL, at(2))
+        .await
+        .unwrap();
     assert_eq!(other.delete_jobs_of_library(&library()).await.unwrap(), 2);
     assert_eq!(other.delete_jobs_of_library(&library()).await.unwrap(), 0);
-    let outcome = jobs.heartbeat(&held.job.id, &held.token, update, TTL, at(3)).await.unwrap();
+    let outcome = jobs
+        .heartbeat(&held.job.id, &held.token, update, TTL, at(3))
+        .await
+        .unwrap();
     assert_eq!(outcome, LeaseOutcome::Lost);
-    assert_eq!(finish(jobs, &held, JobStatus::Completed, at(3)).await, LeaseOutcome::Lost);
+    assert_eq!(
+        finish(jobs, &held, JobStatus::Completed, at(3)).await,
+        LeaseOutcome::Lost
+    );
     assert_eq!(jobs.checkpoints(&held.job.id).await.unwrap(), BTreeMap::new());
     assert!(jobs.job(&kept.id).await.unwrap().is_some());
 }
@@ -562,9 +767,20 @@ pub async fn jobs_are_listed_newest_first(databases: Databases) {
     lease(jobs, at(5)).await;
     let list = async |status, library: Option<&str>, failure, offset, limit| {
         let library_uid = library.map(|uid| LibraryUid::from_store(uid.to_owned()));
-        let filter = JobFilter { status, library_uid, failure };
-        let page = databases.second.jobs(&filter, PageRequest::new(offset, limit)).await.unwrap();
-        let places = page.rows.iter().map(|row| made.iter().position(|id| *id == row.id).unwrap());
+        let filter = JobFilter {
+            status,
+            library_uid,
+            failure,
+        };
+        let page = databases
+            .second
+            .jobs(&filter, PageRequest::new(offset, limit))
+            .await
+            .unwrap();
+        let places = page
+            .rows
+            .iter()
+            .map(|row| made.iter().position(|id| *id == row.id).unwrap());
         (places.collect::<Vec<_>>(), page.total)
     };
     let (failed, one, two) = (Some(JobStatus::Failed), Some("library-1"), Some("library-2"));
@@ -572,16 +788,28 @@ pub async fn jobs_are_listed_newest_first(databases: Databases) {
     assert_eq!(list(None, None, None, 0, 100).await, ((0..9).rev().collect(), 9));
     assert_eq!(list(None, None, None, 2, 3).await, (vec![6, 5, 4], 9));
     assert_eq!(list(None, None, None, 50, 3).await, (vec![], 9));
-    assert_eq!(list(Some(JobStatus::Pending), None, None, 0, 2).await, (vec![8, 7], 4));
+    assert_eq!(
+        list(Some(JobStatus::Pending), None, None, 0, 2).await,
+        (vec![8, 7], 4)
+    );
     assert_eq!(list(failed, None, None, 0, 9).await, (vec![1, 0], 2));
     assert_eq!(list(None, two, None, 0, 9).await, (vec![6, 3, 0], 3));
-    assert_eq!(list(Some(JobStatus::Completed), one, None, 0, 9).await, (vec![2], 1));
-    assert_eq!(list(Some(JobStatus::Cancelled), one, None, 0, 9).await, (vec![], 0));
+    assert_eq!(
+        list(Some(JobStatus::Completed), one, None, 0, 9).await,
+        (vec![2], 1)
+    );
+    assert_eq!(
+        list(Some(JobStatus::Cancelled), one, None, 0, 9).await,
+        (vec![], 0)
+    );
     assert_eq!(list(None, None, damaged, 0, 9).await, (vec![0], 1));
     assert_eq!(list(failed, None, large, 0, 9).await, (vec![1], 1));
     assert_eq!(list(None, one, damaged, 0, 9).await, (vec![], 0));
     assert_eq!(list(failed, two, damaged, 0, 9).await, (vec![0], 1));
-    assert_eq!(list(Some(JobStatus::Pending), None, damaged, 0, 9).await, (vec![], 0));
+    assert_eq!(
+        list(Some(JobStatus::Pending), None, damaged, 0, 9).await,
+        (vec![], 0)
+    );
 }
 
 /// Throughput counts every state, the last sixty minutes, and failures by code, most first.
@@ -594,18 +822,26 @@ pub async fn throughput_says_what_was_done_lately(databases: Databases) {
 
     let now = 7_200;
     // The last is of the same source as the one before it, which it supersedes; both were done.
-    for (number, (source_ref, ended)) in
-        [("a", now - 3_600), ("b", now - 3_599), ("c", now - 90), ("d", now - 30), ("e", now - 20), ("e", now)]
-            .into_iter()
-            .enumerate()
+    for (number, (source_ref, ended)) in [
+        ("a", now - 3_600),
+        ("b", now - 3_599),
+        ("c", now - 90),
+        ("d", now - 30),
+        ("e", now - 20),
+        ("e", now),
+    ]
+    .into_iter()
+    .enumerate()
     {
         enqueue(jobs, source_ref, &format!("{number}"), at(0)).await;
         let held = lease(jobs, at(ended)).await;
         finish(jobs, &held, JobStatus::Completed, at(ended)).await;
     }
-    for (source_ref, code) in
-        [("f", FailureCode::Encrypted), ("g", FailureCode::TooLarge), ("h", FailureCode::TooLarge)]
-    {
+    for (source_ref, code) in [
+        ("f", FailureCode::Encrypted),
+        ("g", FailureCode::TooLarge),
+        ("h", FailureCode::TooLarge),
+    ] {
         enqueue(jobs, source_ref, "1", at(now)).await;
         let held = lease(jobs, at(now)).await;
         fail(jobs, &held, code, at(now)).await;
@@ -615,9 +851,15 @@ pub async fn throughput_says_what_was_done_lately(databases: Databases) {
     jobs.cancel(&cancelled.id, at(now)).await.unwrap();
 
     let seen = databases.second.throughput(at(now)).await.unwrap();
-    let counts: Vec<u64> = JobStatus::ALL.iter().map(|status| seen.by_status[status.as_str()]).collect();
+    let counts: Vec<u64> = JobStatus::ALL
+        .iter()
+        .map(|status| seen.by_status[status.as_str()])
+        .collect();
     assert_eq!(counts, [1, 0, 5, 3, 1, 1]);
-    assert_eq!(seen.failures, [("too_large".to_owned(), 2), ("encrypted".to_owned(), 1)]);
+    assert_eq!(
+        seen.failures,
+        [("too_large".to_owned(), 2), ("encrypted".to_owned(), 1)]
+    );
     let mut minutes = vec![0; 60];
     (minutes[0], minutes[58], minutes[59]) = (1, 1, 3);
     assert_eq!(seen.completed_per_minute, minutes);

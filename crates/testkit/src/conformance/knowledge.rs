@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::library::ProfileOverrides;
 use mnemosyne_domain::ports::{
-    ChunkVector, ConceptFilter, ItemFilter, KnowledgeStore, LibraryFilter, LibraryUpdate, PublishOutcome,
-    VectorQuery,
+    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate,
+    PublishOutcome, VectorQuery,
 };
 use mnemosyne_domain::{
     ChunkUid, Collection, CollectionUid, ConceptKind, ConceptMention, ConceptUid, EmbeddingStatus, ItemUid,
@@ -59,6 +59,7 @@ macro_rules! knowledge_store_conformance {
             deleting_an_item_takes_it_from_every_read,
             updating_an_item_moves_it,
             lists_come_in_pages,
+            items_come_in_the_order_asked_for,
             a_chunk_knows_its_neighbours,
             old_staged_items_are_named,
             a_store_in_order_reports_no_problem,
@@ -1202,7 +1203,10 @@ pub async fn switching_the_model_is_all_or_nothing(store: &dyn KnowledgeStore) {
     store.put_vectors(&next, &vectors).await.unwrap();
     store.switch_model(&library.uid, &next).await.unwrap();
     assert!(by_vector(store, 0, &everything(), 10).await.is_empty());
-    assert_eq!(store.spaces(&everything()).await.unwrap(), [next.clone()]);
+    assert_eq!(
+        store.spaces(&everything()).await.unwrap(),
+        std::slice::from_ref(&next)
+    );
     let query = VectorQuery {
         space: &next,
         vector: &[0.0, 1.0, 0.0],
@@ -1706,6 +1710,53 @@ pub async fn lists_come_in_pages(store: &dyn KnowledgeStore) {
     assert_eq!((beyond.total, beyond.rows.len()), (1, 0));
 }
 
+/// Items come by age, title, number of chunks or size, either way; equal ones newest first.
+pub async fn items_come_in_the_order_asked_for(store: &dyn KnowledgeStore) {
+    let library = library(store, "L", None).await;
+    let texts = ["a", "b", "c"];
+    for (title, chunks, size) in [
+        ("banana", 2, 30),
+        ("Apple", 2, 10),
+        ("cherry", 1, 20),
+        ("Date", 3, 20),
+    ] {
+        let mut draft = Draft::of(store, &library.uid, &texts[..chunks]).await;
+        draft.item.title = title.to_owned();
+        draft.item.byte_size = size;
+        draft.item.created_at = now() + TimeDelta::seconds(title.len() as i64 * 10 + size as i64);
+        draft.publish(store).await;
+    }
+    // Ages: Date 60, Apple 60, cherry 80, banana 90; Date is the later one written.
+    for (order, expected) in [
+        (ItemOrder::NewestFirst, ["banana", "cherry", "Date", "Apple"]),
+        (ItemOrder::OldestFirst, ["Date", "Apple", "cherry", "banana"]),
+        (ItemOrder::TitleAscending, ["Apple", "banana", "cherry", "Date"]),
+        (ItemOrder::TitleDescending, ["Date", "cherry", "banana", "Apple"]),
+        (
+            ItemOrder::FewestChunksFirst,
+            ["cherry", "banana", "Apple", "Date"],
+        ),
+        (ItemOrder::MostChunksFirst, ["Date", "banana", "Apple", "cherry"]),
+        (ItemOrder::SmallestFirst, ["Apple", "cherry", "Date", "banana"]),
+        (ItemOrder::LargestFirst, ["banana", "cherry", "Date", "Apple"]),
+    ] {
+        let filter = ItemFilter {
+            order,
+            ..ItemFilter::default()
+        };
+        let mut titles = Vec::new();
+        for offset in [0, 3] {
+            let rows = store
+                .items(&filter, PageRequest::new(offset, 3))
+                .await
+                .unwrap()
+                .rows;
+            titles.extend(rows.into_iter().map(|item| item.title));
+        }
+        assert_eq!(titles, expected, "{order:?}");
+    }
+}
+
 /// A chunk names its item, its place and its neighbours.
 pub async fn a_chunk_knows_its_neighbours(store: &dyn KnowledgeStore) {
     let library = library(store, "L", None).await;
@@ -1739,7 +1790,7 @@ pub async fn old_staged_items_are_named(store: &dyn KnowledgeStore) {
     published(store, &library.uid, &["b"]).await;
     assert!(store.staged_before(now()).await.unwrap().is_empty());
     let found = store.staged_before(now() + TimeDelta::seconds(1)).await.unwrap();
-    assert_eq!(found, [old.item.uid.clone()]);
+    assert_eq!(found, std::slice::from_ref(&old.item.uid));
     let removed = store.delete_item(&old.item.uid).await.unwrap().unwrap();
     assert_eq!((removed.items.len(), removed.chunks), (1, 1));
     assert_eq!(problems(store).await, [""; 0]);

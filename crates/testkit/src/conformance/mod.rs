@@ -7,7 +7,10 @@
 //!
 //! Moments are passed in, so no rule sleeps for one.
 
-#![allow(clippy::unwrap_used, reason = "these are tests: what fails here is to be seen at once")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests: what fails here is to be seen at once"
+)]
 
 pub mod accounts;
 pub mod blob_ledger;
@@ -35,12 +38,20 @@ pub struct Pair<T: ?Sized> {
 impl<T: ?Sized> Pair<T> {
     /// The handles, and what must live as long as they do (a temporary folder, say).
     pub fn new(first: Arc<T>, second: Arc<T>, needed: impl Any + Send) -> Self {
-        Self { first, second, _needed: Box::new(needed) }
+        Self {
+            first,
+            second,
+            _needed: Box::new(needed),
+        }
     }
 
     /// One handle or the other, in turn.
     pub fn handle(&self, turn: usize) -> Arc<T> {
-        Arc::clone(if turn.is_multiple_of(2) { &self.first } else { &self.second })
+        Arc::clone(if turn.is_multiple_of(2) {
+            &self.first
+        } else {
+            &self.second
+        })
     }
 }
 
@@ -84,11 +95,16 @@ mod tests {
             ("queue.rs", include_str!("queue.rs")),
         ] {
             let (_, suite) = text.split_once("macro_rules!").unwrap();
-            let rules = text.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split_once('('));
+            let rules = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub async fn ")?.split_once('('));
             let names: Vec<&str> = rules.map(|(name, _)| name).collect();
             assert!(!names.is_empty(), "{file} has no rules");
             for name in names {
-                assert!(suite.lines().any(|line| line.trim() == format!("{name},")), "{file}: {name} is not run");
+                assert!(
+                    suite.lines().any(|line| line.trim() == format!("{name},")),
+                    "{file}: {name} is not run"
+                );
             }
         }
     }

@@ -17,7 +17,9 @@ async fn nudge(queue: &dyn JobQueue, of: Queue) {
 }
 
 async fn in_time(wait: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("a nudge is heard");
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("a nudge is heard");
 }
 
 /// A nudge wakes who waits, for any of the queues waited for.
