@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Multipart, Request};
 use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{Multipart, Request};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{StatusCode, header};

@@ -1,12 +1,6 @@
 //! The role over HTTP, in one process, on the real embedded backends. One file for each part of the contract.
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test"
-)]
-#![allow(
-    clippy::unwrap_used,
     reason = "these are tests: what fails here is to be seen at once"
 )]
 

@@ -42,7 +42,7 @@ async fn blobs_are_for_their_owner_only() {
         .join(&stored.digest[..2])
         .join(&stored.digest[2..4])
         .join(&stored.digest);
-    assert_eq!(files(&root), [file.clone()]);
+    assert_eq!(files(&root), std::slice::from_ref(&file));
     assert_eq!(mode(&file), 0o600);
     for directory in [
         root.as_path(),
@@ -90,7 +90,7 @@ async fn what_fails_leaves_no_draft() {
         Err(std::io::Error::other("gone")),
     ]);
     blobs.put(Box::pin(broken), u64::MAX).await.unwrap_err();
-    assert_eq!(files(folder.path()), [PathBuf::new(); 0]);
+    assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]

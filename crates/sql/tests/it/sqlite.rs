@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
-use mnemosyne_domain::ports::{Accounts, Health, JobFilter, Jobs, LeaseRequest, Settings};
+use mnemosyne_domain::ports::{Health, JobFilter, Jobs, LeaseRequest, Settings};
 use mnemosyne_domain::{JobStatus, LibraryUid, NewJob, PageRequest, Queue, StoreError};
 use mnemosyne_sql::sqlite::SqliteDatabase;
 use sqlx::Connection;
