@@ -97,7 +97,7 @@ pub struct Throughput {
 pub trait Jobs: Send + Sync {
     /// Records a request. Idempotent on (library, `source_ref`, `content_hash`): a job with the same three that is neither
     /// superseded nor cancelled is returned instead. Otherwise, in the same transaction, jobs of the same source with
-    /// other content that have not begun become superseded.
+    /// other content that are pending become superseded; one that a worker holds goes on.
     async fn enqueue(&self, job: NewJob, now: DateTime<Utc>) -> StoreResult<Enqueued>;
     /// The job of this id.
     async fn job(&self, id: &JobId) -> StoreResult<Option<Job>>;
@@ -118,8 +118,10 @@ pub trait Jobs: Send + Sync {
     ) -> StoreResult<LeaseOutcome>;
     /// The named results of stages that are finished.
     async fn checkpoints(&self, id: &JobId) -> StoreResult<BTreeMap<String, String>>;
-    /// Ends a leased job: completed or superseded. Jobs of the same source that came before and are completed become
-    /// superseded with it.
+    /// Ends a leased job: completed or superseded, `Conflict("status")` for anything else. With a completed job, those of
+    /// the same source that came before it and ended, completed or failed, become superseded. A job that was cancelled
+    /// under this lease ends as well: what became visible before its worker heard of it stays. Where the same request was
+    /// made again meanwhile, such a job is superseded, for one job of a request is live.
     async fn finish(
         &self,
         id: &JobId,

@@ -26,7 +26,8 @@ use windows::Window;
 
 use crate::vector::WeightedMean;
 
-/// Windows that are computed together: more are slower, because their intermediate results leave the processor's cache.
+/// Windows that are computed together: enough to keep every processor busy, few enough that their intermediate results
+/// stay small and a question need not wait long for its turn.
 const BATCH: usize = 8;
 
 /// Why a folder holds no usable model.

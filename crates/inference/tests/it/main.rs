@@ -9,6 +9,7 @@ mod openai;
 mod pull;
 mod registry;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 

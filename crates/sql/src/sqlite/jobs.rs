@@ -135,8 +135,9 @@ fn after(now: DateTime<Utc>, time: Duration) -> i64 {
 
 const LIVE_REQUEST: &str = "SELECT * FROM mnemosyne_job WHERE library_uid = ?1 AND source_ref = ?2 \
     AND content_hash = ?3 AND status NOT IN ('superseded', 'cancelled')";
-// The second condition on the status looks idle; it lets SQLite use the partial index of live requests.
-const SUPERSEDE_WAITING: &str = "UPDATE mnemosyne_job SET status = 'superseded', finished_at = ?3 \
+// The second condition on the status looks idle; without it SQLite cannot use the index of live requests, and takes one
+// that makes it look at every job of the library.
+const SUPERSEDE_WAITING: &str = "UPDATE mnemosyne_job INDEXED BY mnemosyne_job_request SET status = 'superseded', finished_at = ?3 \
     WHERE library_uid = ?1 AND source_ref = ?2 AND status = 'pending' AND status NOT IN ('superseded', 'cancelled')";
 const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, collection_uid, source_ref, content_hash, \
     filename, content_type, title, metadata, bucket_key, blob_digest, blob_size, queue, status, stage, progress, \
@@ -200,7 +201,8 @@ const FINISH: &str = "UPDATE mnemosyne_job AS ended SET status = CASE WHEN ended
     END, progress = CASE ?3 WHEN 'completed' THEN 1 ELSE progress END, finished_at = ?4, error_code = NULL, \
     error_message = NULL, lease_holder = NULL, lease_token = NULL, lease_until = NULL \
     WHERE id = ?1 AND lease_token = ?2 AND status IN ('processing', 'cancelled') RETURNING *";
-const SUPERSEDE_EARLIER: &str = "UPDATE mnemosyne_job SET status = 'superseded' WHERE library_uid = ?1 \
+const SUPERSEDE_EARLIER: &str = "UPDATE mnemosyne_job INDEXED BY mnemosyne_job_request SET status = 'superseded' \
+    WHERE library_uid = ?1 \
     AND source_ref = ?2 AND sequence < ?3 AND status IN ('completed', 'failed') \
     AND status NOT IN ('superseded', 'cancelled')";
 const FAIL: &str = "UPDATE mnemosyne_job SET status = CASE WHEN ?5 IS NULL THEN 'failed' ELSE 'pending' END, \
