@@ -152,6 +152,17 @@ CREATE TRIGGER concept_unnamed AFTER DELETE ON concept BEGIN
     DELETE FROM concept_name WHERE rowid = old.key;
 END;
 
+-- The words of the names again, by library: what a search inside few libraries looks into, where most of what the index
+-- above finds would lie outside. terms: how many words the name has.
+CREATE TABLE concept_term (
+    library INTEGER NOT NULL,
+    term    TEXT NOT NULL,
+    concept INTEGER NOT NULL,
+    terms   INTEGER NOT NULL,
+    PRIMARY KEY (library, term, concept)
+) WITHOUT ROWID;
+CREATE INDEX concept_term_by_concept ON concept_term (concept, library);
+
 -- Concepts that lost a mention; a second transaction removes those that have none left.
 CREATE TABLE orphan_candidate (
     concept INTEGER PRIMARY KEY
@@ -167,8 +178,8 @@ CREATE TABLE item_references (
     mentions INTEGER NOT NULL,
     UNIQUE (item, concept)
 );
-CREATE INDEX item_references_by_library ON item_references (concept, library);
-CREATE INDEX item_references_by_weight ON item_references (concept, weight DESC, library);
+CREATE INDEX item_references_by_library ON item_references (concept, library, item);
+CREATE INDEX item_references_by_weight ON item_references (concept, weight DESC, library, item);
 
 -- (Chunk)-[MENTIONS]->(Concept)
 CREATE TABLE chunk_mentions (

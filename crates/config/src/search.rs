@@ -94,9 +94,9 @@ mod tests {
                 rrf_k: 60.0,
                 default_limit: 20,
                 weight_vector: 1.0,
-                weight_lexical: 0.2,
+                weight_lexical: 0.05,
                 weight_fulltext: 1.0,
-                weight_graph: 0.5,
+                weight_graph: 0.1,
             }
         );
         assert_eq!(config.reranker.max_candidates, 32);

@@ -631,8 +631,8 @@ pub const SETTINGS: &[Setting] = &[
         SEARCH,
         "SEARCH_WEIGHT_LEXICAL",
         Roles::APP_MCP,
-        Some("0.2"),
-        "0.2",
+        Some("0.05"),
+        "0.05",
         "The weight of the vector leg where the model is lexical: it then only repeats what full text knows better.",
     ),
     Setting::new(
@@ -647,8 +647,8 @@ pub const SETTINGS: &[Setting] = &[
         SEARCH,
         "SEARCH_WEIGHT_GRAPH",
         Roles::APP_MCP,
-        Some("0.5"),
-        "0.5",
+        Some("0.1"),
+        "0.1",
         "The weight of the graph leg.",
     ),
     Setting::new(

@@ -28,8 +28,9 @@ pub(crate) struct AuthState {
     pub(crate) require_auth: bool,
 }
 
-/// The most of a request without a token that is read to see whether it asks for `get_health`.
-const ANONYMOUS_BODY_BYTES: usize = 16 * 1024;
+/// The most of a request without a valid token that is read: to see whether it asks for `get_health`, and because a client
+/// that is answered while it still writes may see a broken connection instead of the answer.
+const ANONYMOUS_BODY_BYTES: usize = 256 * 1024;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -46,12 +47,12 @@ struct Params {
 pub(crate) async fn authenticate(State(state): State<AuthState>, request: Request, next: Next) -> Response {
     let bearer = match bearer(&request) {
         Ok(bearer) => bearer,
-        Err(()) => return unauthorized("invalid_request"),
+        Err(()) => return refuse(request, "invalid_request").await,
     };
     let (caller, mut request) = match bearer {
         Some(token) => match state.services.authenticate_bearer(&token).await {
             Ok(principal) => (Caller::Known(principal), request),
-            Err(ServiceError::Unauthenticated) => return unauthorized("invalid_token"),
+            Err(ServiceError::Unauthenticated) => return refuse(request, "invalid_token").await,
             Err(error) => {
                 tracing::error!(%error, "a bearer could not be checked");
                 return (
@@ -96,6 +97,12 @@ async fn only_health(request: Request) -> Option<Request> {
     let health = envelope.method == "tools/call"
         && envelope.params.and_then(|params| params.name).as_deref() == Some(Tool::GetHealth.as_str());
     health.then(|| Request::from_parts(parts, Body::from(bytes)))
+}
+
+async fn refuse(request: Request, error: &str) -> Response {
+    // What the request says does not matter any more, nor whether it could be read to its end.
+    let _ = to_bytes(request.into_body(), ANONYMOUS_BODY_BYTES).await;
+    unauthorized(error)
 }
 
 fn unauthorized(error: &str) -> Response {

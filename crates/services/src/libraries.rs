@@ -1,8 +1,11 @@
 //! Libraries: list, make, change, delete.
 
-use mnemosyne_domain::ports::{LibraryFilter, LibraryUpdate, Removed};
+use std::collections::BTreeSet;
+
+use mnemosyne_domain::ports::{JobFilter, LibraryFilter, LibraryUpdate, Removed};
 use mnemosyne_domain::{
-    Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Principal, ProfileOverrides, StoreError,
+    ItemUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Principal, ProfileOverrides,
+    StoreError,
 };
 
 use crate::context::Services;
@@ -151,13 +154,35 @@ impl Services {
             .delete_library(uid)
             .await?
             .ok_or(ServiceError::NotFound("library"))?;
+        // Jobs that have not written anything yet hold their uploads all the same.
+        let mut holders = self.items_of_jobs(uid).await?;
+        holders.extend(removed.items.iter().cloned());
         self.relational.delete_jobs_of_library(uid).await?;
-        self.release_items(&removed.items).await?;
+        self.release_items(&holders.into_iter().collect::<Vec<_>>())
+            .await?;
         Ok(removed)
     }
 
+    async fn items_of_jobs(&self, library: &LibraryUid) -> ServiceResult<BTreeSet<ItemUid>> {
+        let filter = JobFilter {
+            library_uid: Some(library.clone()),
+            ..JobFilter::default()
+        };
+        let mut items = BTreeSet::new();
+        let mut page = PageRequest::first(PageRequest::MAX_LIMIT);
+        loop {
+            let jobs = self.relational.jobs(&filter, page).await?;
+            page.offset += jobs.rows.len() as u64;
+            let last = jobs.rows.is_empty() || page.offset >= jobs.total;
+            items.extend(jobs.rows.into_iter().map(|job| job.item_uid));
+            if last {
+                return Ok(items);
+            }
+        }
+    }
+
     /// Lets go of the files of removed items.
-    pub(crate) async fn release_items(&self, items: &[mnemosyne_domain::ItemUid]) -> ServiceResult<()> {
+    pub(crate) async fn release_items(&self, items: &[ItemUid]) -> ServiceResult<()> {
         for item in items {
             self.relational
                 .release_blobs(item.as_str(), self.blobs.as_ref())

@@ -11,7 +11,7 @@ pub(super) fn mark(document: &Document, outline: &mut Outline) {
         }
         let text = piece.text(document);
         match clause_rank(text) {
-            Some(Rank::Clause) => piece.boundary = Boundary::Soft,
+            Some(Rank::Clause) => piece.boundary = Boundary::Weak,
             Some(Rank::SubClause) => piece.joins_previous = true,
             None => {}
         }

@@ -118,9 +118,14 @@ impl Packer<'_> {
             return true;
         }
         match piece.boundary {
+            // A title page too small to stand alone leads into the first section.
+            Boundary::Hard if piece.is_heading() && self.chunks.is_empty() => {
+                return size * LEAST_SECTION >= self.target;
+            }
             Boundary::Hard => return true,
             Boundary::Soft if size * LEAST_SECTION >= self.target => return true,
-            Boundary::Soft | Boundary::None => {}
+            Boundary::Weak if size * 2 >= self.target => return true,
+            Boundary::Soft | Boundary::Weak | Boundary::None => {}
         }
         if piece.joins_previous || last.keeps_with_next {
             return false;

@@ -10,6 +10,8 @@ use crate::parse::single_line;
 pub(super) enum Boundary {
     /// As size asks.
     None,
+    /// A chunk that is half full ends here.
+    Weak,
     /// A chunk that already has some size ends here.
     Soft,
     /// Every chunk ends here.

@@ -54,6 +54,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Failure> {
         };
         builder.page = Some(section);
         let source = html::decode(&content);
+        html::refuse_endless(&source)?;
         let page = Html::parse_document(&html::expand_self_closed(&source));
         let title = titles
             .get(path)

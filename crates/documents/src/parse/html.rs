@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use ego_tree::iter::Edge;
-use mnemosyne_domain::Failure;
+use mnemosyne_domain::{Failure, FailureCode};
 use scraper::node::Element;
 use scraper::{Html, Node};
 
@@ -19,6 +19,7 @@ use crate::document::{BlockKind, Document, Format};
 /// Reads a decoded page.
 pub(super) fn parse(source: &str) -> Result<Document, Failure> {
     let mut builder = DocumentBuilder::new();
+    refuse_endless(source)?;
     let source = expand_self_closed(source);
     append_page(&mut builder, &Html::parse_document(&source), &Styles::default());
     builder.finish(Format::Html)
@@ -36,6 +37,69 @@ pub(super) fn append_page(builder: &mut DocumentBuilder, page: &Html, styles: &S
     let mut walker = Walker::new(builder, main);
     walker.styles = Some(styles).filter(|styles| !marked && !styles.sizes.is_empty());
     walker.walk(page);
+}
+
+/// Elements that have no end tag.
+const VOID: &[&str] = &[
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
+    "wbr",
+];
+
+/// Elements one inside the other, and attributes of one element, that a page may have: building the tree takes the square of
+/// both, and no page that anybody reads comes near.
+const MOST_NESTED: usize = 10_000;
+
+/// Refuses a page that would keep the tree builder busy for minutes.
+pub(super) fn refuse_endless(source: &str) -> Result<(), Failure> {
+    const ENDS_ITSELF: &[&str] = &["p", "li", "td", "th", "tr", "dt", "dd", "option"];
+    let (mut depth, mut deepest) = (0_usize, 0_usize);
+    // Programs and style sheets compare with "<"; that nests nothing.
+    let mut raw_text: Option<&str> = None;
+    for tag in source.split('<').skip(1) {
+        let end = tag.find('>').unwrap_or(tag.len());
+        let inside = &tag[..end];
+        if end > MOST_NESTED
+            && inside
+                .matches('=')
+                .count()
+                .max(inside.split_ascii_whitespace().count())
+                > MOST_NESTED
+        {
+            return Err(Failure::new(
+                FailureCode::ParserLimit,
+                "The HTML has an element with more attributes than can be read.",
+            ));
+        }
+        if let Some(name) = raw_text {
+            if inside
+                .strip_prefix('/')
+                .is_some_and(|end| end.eq_ignore_ascii_case(name))
+            {
+                raw_text = None;
+            }
+            continue;
+        }
+        if inside.starts_with('/') {
+            depth = depth.saturating_sub(1);
+        } else if inside.starts_with(|c: char| c.is_ascii_alphabetic()) && !inside.ends_with('/') {
+            let name = &inside[..inside
+                .find(|c: char| !c.is_ascii_alphanumeric())
+                .unwrap_or(inside.len())];
+            let name = name.to_ascii_lowercase();
+            raw_text = ["script", "style"].into_iter().find(|raw| *raw == name);
+            if raw_text.is_none() && !VOID.contains(&name.as_str()) && !ENDS_ITSELF.contains(&name.as_str()) {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+        }
+    }
+    if deepest > MOST_NESTED {
+        return Err(Failure::new(
+            FailureCode::ParserLimit,
+            "The HTML is nested more deeply than can be read.",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether an element is `h1` to `h6`.
@@ -108,6 +172,9 @@ fn relative_size(value: &str) -> Option<f32> {
 
 /// Adds the blocks of a piece of HTML inside another format.
 pub(super) fn append_fragment(builder: &mut DocumentBuilder, source: &str) {
+    if refuse_endless(source).is_err() {
+        return;
+    }
     let fragment = Html::parse_fragment(source);
     Walker::new(builder, None).walk(&fragment);
 }
@@ -142,10 +209,6 @@ fn declared_encoding(head: &[u8]) -> Option<&'static encoding_rs::Encoding> {
 
 /// XHTML may close any element in itself (`<title/>`); to an HTML parser that is a start, and the rest would be lost in it.
 pub(super) fn expand_self_closed(source: &str) -> Cow<'_, str> {
-    const VOID: &[&str] = &[
-        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
-        "track", "wbr",
-    ];
     let head = &source[..source.floor_char_boundary(512)];
     let is_xhtml = head
         .trim_start_matches('\u{feff}')
@@ -764,6 +827,19 @@ mod tests {
     fn declared_encodings_are_believed() {
         let page = b"<html><head><meta charset=\"iso-8859-2\"></head><body>\xb3\xf3d\xbc</body></html>";
         assert!(parse(&decode(page)).expect("parses").text.contains("łódź"));
+    }
+
+    #[test]
+    fn what_would_take_minutes_is_refused() {
+        for source in [
+            format!("<html>{}", "<div>".repeat(20_000)),
+            format!("<p {}>text", "a=1 ".repeat(20_000)),
+        ] {
+            assert_eq!(
+                parse(&source).expect_err("endless").code,
+                FailureCode::ParserLimit
+            );
+        }
     }
 
     #[test]

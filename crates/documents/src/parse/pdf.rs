@@ -208,6 +208,8 @@ struct Style {
     pitch: f32,
     /// Outline entries by page and normal title.
     outline: HashMap<(u32, String), u8>,
+    /// Pages that the outline points at.
+    outline_pages: HashSet<u32>,
     /// How deep the outline goes; 0 without one.
     outline_depth: u8,
     /// Nearly all text has a fixed pitch (a typescript): then that marks no code.
@@ -269,10 +271,28 @@ impl Style {
             body,
             sizes,
             pitch,
+            outline_pages: entries.keys().map(|(page, _)| *page).collect(),
             outline: entries,
             outline_depth: depth,
             is_typescript: fixed * 10 > characters * 7,
         }
+    }
+
+    /// The end of the rows that are, word for word, a title of the outline on this page.
+    fn outline_rows(&self, rows: &[Row], start: usize, page: u32) -> Option<usize> {
+        const MOST_ROWS: usize = 3;
+        if !self.outline_pages.contains(&page) {
+            return None;
+        }
+        let mut text = String::new();
+        for (index, row) in rows.iter().enumerate().skip(start).take(MOST_ROWS) {
+            text = lines::join_lines([text.as_str(), row.text().as_str()]);
+            let normal = normal_title(&text);
+            if !normal.is_empty() && self.outline.contains_key(&(page, normal)) {
+                return Some(index + 1);
+            }
+        }
+        None
     }
 
     /// The heading level of a paragraph, by the outline, its size, or its number.
@@ -291,7 +311,7 @@ impl Style {
             && let Some(rank) = rank
             && length <= 150
             && !(text.ends_with(['.', ',', ';']) && paragraph.size < self.body * 1.25)
-            && !(page == 1 && rank > 0 && self.outline_depth > 0 && lines::heading_level(&text).is_none())
+            && (self.outline_depth == 0 || self.stands_beside_outline(paragraph, &text, page, rank))
         {
             // Beside an outline, larger text that it does not name is a title page's or below all that it names.
             let level = if self.outline_depth == 0 || (page == 1 && rank == 0) {
@@ -310,6 +330,29 @@ impl Style {
             return lines::heading_level(&text).filter(|_| lines::list_mark(&text).is_none());
         }
         None
+    }
+}
+
+impl Style {
+    /// Whether large text that the outline does not name is a heading all the same: a title page's first, a usual word
+    /// ("Abstract"), or a line that stands apart further in. Letters in figures are none.
+    fn stands_beside_outline(&self, paragraph: &Paragraph<'_>, text: &str, page: u32, rank: usize) -> bool {
+        if page == 1 {
+            return rank == 0 || lines::heading_level(text).is_some();
+        }
+        let begins_well = text
+            .chars()
+            .next()
+            .is_some_and(|c| c.is_uppercase() || c.is_numeric() || !c.is_ascii());
+        let words = text
+            .split_whitespace()
+            .filter(|word| word.chars().filter(|c| c.is_alphabetic()).count() >= 2)
+            .count();
+        paragraph.gap_before
+            && paragraph.rows.len() <= 2
+            && begins_well
+            && words >= 1
+            && paragraph.rows[0].cells.len() == 1
     }
 }
 
@@ -368,7 +411,7 @@ fn assemble(builder: &mut DocumentBuilder, pages: &[PageRows], style: &Style) {
                 index = end;
                 continue;
             }
-            let (end, paragraph) = read_paragraph(rows, index, style);
+            let (end, paragraph) = read_paragraph(rows, index, number, style);
             index = end;
             add_paragraph(builder, &mut pending, &paragraph, number, style);
         }
@@ -390,7 +433,7 @@ fn add_paragraph(
     page: u32,
     style: &Style,
 ) {
-    let text = paragraph.text();
+    let text = without_leaders(&paragraph.text());
     let row_texts: Vec<String> = paragraph.rows.iter().map(|row| row.text()).collect();
     let rows: Vec<&str> = row_texts.iter().map(|row| row.trim()).collect();
     let kind = if lines::is_break(&text) {
@@ -443,14 +486,18 @@ fn is_set_as_verse(paragraph: &Paragraph<'_>, rows: &[&str]) -> bool {
 }
 
 /// The rows of one paragraph, beginning at `start`.
-fn read_paragraph<'a>(rows: &'a [Row], start: usize, style: &Style) -> (usize, Paragraph<'a>) {
+fn read_paragraph<'a>(rows: &'a [Row], start: usize, page: u32, style: &Style) -> (usize, Paragraph<'a>) {
     let first = &rows[start];
     let gap_before = start == 0
         || rows[start - 1].column != first.column
         || first.bottom - rows[start - 1].bottom > style.pitch * 1.25;
-    let mut end = start + 1;
-    while let Some(row) = rows.get(end) {
-        if begins_paragraph(&rows[start..end], row, style)
+    let titled = style.outline_rows(rows, start, page);
+    let mut end = titled.unwrap_or(start + 1);
+    while titled.is_none()
+        && let Some(row) = rows.get(end)
+    {
+        if style.outline_rows(rows, end, page).is_some()
+            || begins_paragraph(&rows[start..end], row, style)
             || code_end(rows, end, style).is_some()
             || (row.bottom - rows[end - 1].bottom > style.pitch * 1.12
                 && read_table(rows, end, style).is_some())
@@ -676,6 +723,23 @@ fn read_table(rows: &[Row], start: usize, style: &Style) -> Option<(usize, Vec<V
 fn has_leaders(row: &Row) -> bool {
     let text = row.text();
     text.contains(". . .") || text.contains("....") || text.contains("…….")
+}
+
+/// Dots that lead to a page number, as one mark.
+fn without_leaders(text: &str) -> String {
+    if !text.contains(". . .") && !text.contains("....") {
+        return text.to_owned();
+    }
+    let mut words: Vec<&str> = Vec::new();
+    for word in text.split_whitespace() {
+        let is_leader = word.chars().all(|c| c == '.');
+        match (is_leader, words.last()) {
+            (true, Some(&"…")) => {}
+            (true, _) => words.push("…"),
+            (false, _) => words.push(word.trim_end_matches("....")),
+        }
+    }
+    words.join(" ")
 }
 
 fn merge_intervals(mut intervals: Vec<(f32, f32)>) -> Vec<(f32, f32)> {

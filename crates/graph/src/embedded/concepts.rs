@@ -32,7 +32,7 @@ pub(super) async fn stage_concepts(
 ) -> StoreResult<()> {
     let mentions = concepts.to_vec();
     let (rows, pairs) = blocking(move || Ok(concept_parameters(&mentions))).await?;
-    const STEPS: [&str; 7] = [
+    const STEPS: [&str; 8] = [
         "INSERT OR IGNORE INTO orphan_candidate (concept) SELECT concept FROM item_references WHERE item = ?2",
         "DELETE FROM chunk_mentions WHERE item = ?2",
         "DELETE FROM item_references WHERE item = ?2",
@@ -40,15 +40,20 @@ pub(super) async fn stage_concepts(
         "INSERT INTO concept (uid, name, normal_name, terms, kind, extracted_by) \
          SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5 \
          FROM json_each(?1) j WHERE EXISTS (SELECT 1 FROM json_each(j.value, '$[7]') p \
-             JOIN chunk h ON h.item = ?2 AND h.position = p.value) \
+             CROSS JOIN chunk h ON h.item = ?2 AND h.position = p.value) \
          ON CONFLICT (uid) DO NOTHING",
         "INSERT OR IGNORE INTO chunk_mentions (item, concept, chunk) \
-         SELECT ?2, c.key, h.key FROM json_each(?1) j JOIN concept c ON c.uid = j.value ->> 0 \
-         CROSS JOIN json_each(j.value, '$[7]') p JOIN chunk h ON h.item = ?2 AND h.position = p.value",
+         SELECT ?2, c.key, h.key FROM json_each(?1) j CROSS JOIN concept c ON c.uid = j.value ->> 0 \
+         CROSS JOIN json_each(j.value, '$[7]') p CROSS JOIN chunk h ON h.item = ?2 AND h.position = p.value",
         "INSERT INTO item_references (concept, library, item, weight, mentions) \
          SELECT c.key, ?3, ?2, j.value ->> 6, \
          (SELECT count(*) FROM chunk_mentions m WHERE m.item = ?2 AND m.concept = c.key) AS mentions \
-         FROM json_each(?1) j JOIN concept c ON c.uid = j.value ->> 0 WHERE mentions > 0",
+         FROM json_each(?1) j CROSS JOIN concept c ON c.uid = j.value ->> 0 WHERE mentions > 0",
+        "INSERT OR IGNORE INTO concept_term (library, term, concept, terms) \
+         SELECT ?3, t.value, c.key, json_array_length(j.value, '$[8]') \
+         FROM json_each(?1) j CROSS JOIN concept c ON c.uid = j.value ->> 0 \
+         CROSS JOIN json_each(j.value, '$[8]') t \
+         WHERE EXISTS (SELECT 1 FROM item_references r WHERE r.item = ?2 AND r.concept = c.key)",
     ];
     let mut transaction = database.begin().await?;
     let (key, library) = staged(&mut transaction, item).await?;
@@ -64,7 +69,7 @@ pub(super) async fn stage_concepts(
     sqlx::query(
         "INSERT INTO related_to (source, target, library, item, weight) \
          SELECT s.key, t.key, ?3, ?2, j.value ->> 2 FROM json_each(?1) j \
-         JOIN concept s ON s.uid = j.value ->> 0 JOIN concept t ON t.uid = j.value ->> 1",
+         CROSS JOIN concept s ON s.uid = j.value ->> 0 CROSS JOIN concept t ON t.uid = j.value ->> 1",
     )
     .bind(pairs)
     .bind(key)
@@ -87,11 +92,12 @@ fn concept_parameters(mentions: &[ConceptMention]) -> (String, String) {
                 concept.uid.as_str(),
                 concept.name,
                 concept.normal_name,
-                concept.terms,
+                concept.terms.join(" "),
                 concept.kind.as_str(),
                 concept.extracted_by,
                 concept.weight,
-                concept.positions
+                concept.positions,
+                concept.terms
             ])
         })
         .collect();
@@ -110,7 +116,7 @@ struct Merged {
     uid: ConceptUid,
     name: String,
     normal_name: String,
-    terms: String,
+    terms: Vec<String>,
     kind: ConceptKind,
     extracted_by: String,
     weight: f32,
@@ -143,7 +149,7 @@ fn merged(mentions: &[ConceptMention]) -> Vec<Merged> {
         places.insert(normal_name.clone(), found.len());
         found.push(Merged {
             uid: ConceptUid::derive(&normal_name),
-            terms: analysis::passage_terms(&name).join(" "),
+            terms: analysis::passage_terms(&name),
             name,
             normal_name,
             kind: mention.kind,
@@ -192,6 +198,14 @@ fn related_pairs(concepts: &[Merged]) -> Vec<(usize, usize, f32)> {
 /// where this one is cut off. Answers how many.
 pub(super) async fn remove_orphans(database: &Database) -> StoreResult<u64> {
     let mut transaction = database.begin().await?;
+    sqlx::query(
+        "DELETE FROM concept_term WHERE concept IN (SELECT concept FROM orphan_candidate) \
+         AND NOT EXISTS (SELECT 1 FROM item_references r \
+                         WHERE r.concept = concept_term.concept AND r.library = concept_term.library)",
+    )
+    .execute(&mut *transaction)
+    .await
+    .map_err(store_error)?;
     let removed = sqlx::query(
         "DELETE FROM concept WHERE key IN (SELECT concept FROM orphan_candidate) \
          AND NOT EXISTS (SELECT 1 FROM item_references r WHERE r.concept = concept.key)",

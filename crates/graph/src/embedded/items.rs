@@ -259,7 +259,7 @@ pub(super) async fn stage_chunks(
     const STEPS: [&str; 2] = [
         // A vector belongs to a text: where the text changes, it goes.
         "DELETE FROM vector WHERE item = ?3 AND chunk IN (SELECT c.key FROM json_each(?1) j \
-         JOIN chunk c ON c.item = ?3 AND c.position = j.value ->> 1 \
+         CROSS JOIN chunk c ON c.item = ?3 AND c.position = j.value ->> 1 \
          WHERE c.text <> CAST(substr(?2, j.value ->> 2, j.value ->> 3) AS TEXT))",
         "INSERT INTO chunk (uid, item, position, text, heading_path, page, byte_start, byte_end) \
          SELECT j.value ->> 0, ?3, j.value ->> 1, CAST(substr(?2, j.value ->> 2, j.value ->> 3) AS TEXT), \
@@ -315,7 +315,7 @@ pub(super) async fn put_vectors(
     let written = sqlx::query(
         "INSERT INTO vector (space, item, chunk, scale, codes, vector) \
          SELECT ?4, c.item, c.key, j.value ->> 1, substr(?2, j.key * ?5 + 1, ?5), substr(?3, j.key * ?5 * 4 + 1, ?5 * 4) \
-         FROM json_each(?1) j JOIN chunk c ON c.uid = j.value ->> 0 WHERE true \
+         FROM json_each(?1) j CROSS JOIN chunk c ON c.uid = j.value ->> 0 WHERE true \
          ON CONFLICT (item, space, chunk) DO UPDATE SET scale = excluded.scale, codes = excluded.codes, \
          vector = excluded.vector",
     )
@@ -333,8 +333,8 @@ pub(super) async fn put_vectors(
     }
     // Vectors of visible items in the space that is searched have to be noticed.
     let searched = sqlx::query(
-        "SELECT json_group_array(DISTINCT i.key) FROM json_each(?1) j JOIN chunk c ON c.uid = j.value ->> 0 \
-         JOIN item i ON i.key = c.item JOIN library l ON l.key = i.library WHERE i.status = 1 AND l.space = ?2",
+        "SELECT json_group_array(DISTINCT i.key) FROM json_each(?1) j CROSS JOIN chunk c ON c.uid = j.value ->> 0 \
+         CROSS JOIN item i ON i.key = c.item CROSS JOIN library l ON l.key = i.library WHERE i.status = 1 AND l.space = ?2",
     )
     .bind(rows)
     .bind(key)

@@ -1,6 +1,6 @@
 //! What the legs of a search have in common, and the full-text and graph legs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use mnemosyne_domain::{ChunkUid, LegHit, SearchFilter, StoreError, StoreResult, VectorSpace};
 use serde_json::{Value, json};
@@ -15,6 +15,13 @@ const SEEDS: usize = 16;
 
 /// How many concepts are looked at to find those.
 const SEED_CANDIDATES: i64 = 64;
+
+/// Up to how many libraries their own names are searched, instead of all names.
+const FEW_LIBRARIES: usize = 8;
+
+/// Few items are one in so many: from there on, following edges by weight looks at more of them outside the filter than
+/// there are inside.
+const FEW_ITEMS: i64 = 16;
 
 /// The longest walk, in steps; more is walked as this.
 const MAX_DEPTH: u32 = 3;
@@ -202,7 +209,7 @@ macro_rules! step {
 
 /// Walks from the seeds (`?8`: pairs of key and score) `?9` steps and gathers the chunks that mention what was reached.
 /// How many edges and items of a concept are followed is bounded, by weight. `$edges` and `$items` are the indexes to
-/// follow them in: by library where the filter leaves few libraries, otherwise by weight.
+/// follow them in: by library where the filter's libraries hold few of the items, otherwise by weight.
 macro_rules! walk {
     ($edges:literal, $items:literal) => {
         concat!(
@@ -229,8 +236,8 @@ macro_rules! walk {
     };
 }
 
-const WALK_FEW_LIBRARIES: &str = walk!("related_to_by_library", "item_references_by_library");
-const WALK_MOST_LIBRARIES: &str = walk!("related_to_by_weight", "item_references_by_weight");
+const WALK_FEW_ITEMS: &str = walk!("related_to_by_library", "item_references_by_library");
+const WALK_MOST_ITEMS: &str = walk!("related_to_by_weight", "item_references_by_weight");
 
 pub(super) async fn graph_leg(
     database: &Database,
@@ -245,15 +252,15 @@ pub(super) async fn graph_leg(
         return Ok(Vec::new());
     }
     let admitted = Admitted::by(filter);
-    let Seeds { seeds, few_libraries } = seeds(database, &admitted, &terms).await?;
+    let Seeds { seeds, few_items } = seeds(database, &admitted, filter, &terms).await?;
     if seeds.is_empty() {
         return Ok(Vec::new());
     }
     let rows = admitted
-        .query(if few_libraries {
-            WALK_FEW_LIBRARIES
+        .query(if few_items {
+            WALK_FEW_ITEMS
         } else {
-            WALK_MOST_LIBRARIES
+            WALK_MOST_ITEMS
         })
         .bind(Value::from(seeds).to_string())
         .bind(depth.min(MAX_DEPTH))
@@ -275,56 +282,95 @@ pub(super) async fn graph_leg(
 struct Seeds {
     /// Pairs of key and score.
     seeds: Vec<Value>,
-    /// Whether the filter leaves the smaller part of the libraries.
-    few_libraries: bool,
+    /// Whether the filter leaves a small part of the items.
+    few_items: bool,
 }
 
-/// The concepts that a text names: those visible inside the filter whose names have most of their words in the text.
-async fn seeds(database: &Database, admitted: &Admitted, terms: &[String]) -> StoreResult<Seeds> {
-    // Terms are letters and digits; in quotes they are words to the query language of FTS5, never operators.
-    let wanted = terms
-        .iter()
-        .map(|term| format!("\"{}\"", term.replace('"', "")))
-        .collect::<Vec<_>>()
-        .join(" OR ");
-    let rows = admitted
-        .query(concat!(
-            "SELECT c.key, c.terms, -f.rank, (SELECT count(*) FROM library l WHERE ",
+/// Keys and words of concepts of which visible items inside the filter are about, and how many items there are in the
+/// filter's libraries and in all. `$found` finds the concepts whose names have a word of `?8`.
+macro_rules! seeds {
+    ($found:expr, $order:literal) => {
+        concat!(
+            "SELECT c.key, c.terms, (SELECT coalesce(sum(l.item_count), 0) FROM library l WHERE ",
             library_admitted!(),
-            "), (SELECT count(*) FROM library) FROM concept_name f CROSS JOIN concept c ON c.key = f.rowid \
-             WHERE f.concept_name MATCH ?8 AND EXISTS (SELECT 1 FROM item_references r \
-             INDEXED BY item_references_by_library CROSS JOIN item i ON i.key = r.item \
+            "), (SELECT coalesce(sum(item_count), 0) FROM library) FROM ",
+            $found,
+            " CROSS JOIN concept c ON c.key = f.rowid \
+             WHERE EXISTS (SELECT 1 FROM item_references r INDEXED BY item_references_by_library \
+             CROSS JOIN item i ON i.key = r.item \
              WHERE r.concept = f.rowid AND r.library IN (SELECT l.key FROM library l WHERE ",
             library_admitted!(),
             ") AND i.status = 1 AND ",
             item_admitted!(),
-            ") ORDER BY f.rank LIMIT ?9"
-        ))
+            ") ORDER BY ",
+            $order,
+            " LIMIT ?9"
+        )
+    };
+}
+
+/// By the index over all names, best first: the search stops as soon as it has enough inside the filter.
+const SEEDS_ANYWHERE: &str = seeds!("concept_name(?8) f", "f.rank");
+
+/// By the names in the filter's libraries alone: where these are few, most of the best names lie outside.
+const SEEDS_IN_LIBRARIES: &str = seeds!(
+    concat!(
+        "(SELECT t.concept AS rowid, count(DISTINCT t.term) AS named, max(t.terms) AS terms FROM concept_term t \
+         WHERE t.library IN (SELECT l.key FROM library l WHERE ",
+        library_admitted!(),
+        ") AND t.term IN (SELECT value FROM json_each(?8)) GROUP BY t.concept \
+         ORDER BY 1.0 * named / max(t.terms) DESC, named DESC LIMIT 2048) f"
+    ),
+    "1.0 * f.named / f.terms DESC, f.named DESC"
+);
+
+/// The concepts that a text names: those visible inside the filter whose names have most of their words in the text.
+async fn seeds(
+    database: &Database,
+    admitted: &Admitted,
+    filter: &SearchFilter,
+    terms: &[String],
+) -> StoreResult<Seeds> {
+    let listed = filter.scope.libraries.as_ref().map_or(usize::MAX, BTreeSet::len);
+    let few_libraries =
+        filter.library_uid.is_some() || filter.scope.workspace.is_some() || listed <= FEW_LIBRARIES;
+    let (sql, wanted) = if few_libraries {
+        (SEEDS_IN_LIBRARIES, Value::from(terms.to_vec()).to_string())
+    } else {
+        // Terms are letters and digits; in quotes they are words to the query language of FTS5, never operators.
+        let quoted: Vec<String> = terms
+            .iter()
+            .map(|term| format!("\"{}\"", term.replace('"', "")))
+            .collect();
+        (SEEDS_ANYWHERE, quoted.join(" OR "))
+    };
+    let rows = admitted
+        .query(sql)
         .bind(wanted)
         .bind(SEED_CANDIDATES)
         .fetch_all(&database.read)
         .await
         .map_err(store_error)?;
     let words: HashSet<&str> = terms.iter().map(String::as_str).collect();
-    let mut few_libraries = true;
-    let mut best_rank = f64::MIN_POSITIVE;
-    let mut seeds: Vec<(i64, f64)> = Vec::with_capacity(rows.len());
+    let mut few_items = false;
+    let mut candidates: Vec<(i64, f64, f64)> = Vec::with_capacity(rows.len());
     for row in &rows {
-        few_libraries = get::<i64>(row, 3)? * 2 < get::<i64>(row, 4)?;
-        let rank: f64 = get(row, 2)?;
-        best_rank = best_rank.max(rank);
+        few_items = get::<i64>(row, 2)?.saturating_mul(FEW_ITEMS) < get::<i64>(row, 3)?;
         let mut named = 0.0_f64;
         let mut all = 0.0_f64;
         for word in get::<&str>(row, 1)?.split(' ') {
             all += 1.0;
             named += f64::from(u8::from(words.contains(word)));
         }
-        let coverage = named / all.max(1.0);
-        seeds.push((
-            get(row, 0)?,
-            coverage * coverage * (0.5 + 0.5 * (rank / best_rank).clamp(0.0, 1.0)),
-        ));
+        candidates.push((get(row, 0)?, named, named / all.max(1.0)));
     }
+    let most_named = candidates
+        .iter()
+        .fold(1.0_f64, |most, (_, named, _)| most.max(*named));
+    let mut seeds: Vec<(i64, f64)> = candidates
+        .into_iter()
+        .map(|(key, named, share)| (key, share * share * (0.5 + 0.5 * named / most_named)))
+        .collect();
     seeds.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     seeds.truncate(SEEDS);
     Ok(Seeds {
@@ -332,6 +378,6 @@ async fn seeds(database: &Database, admitted: &Admitted, terms: &[String]) -> St
             .into_iter()
             .map(|(key, score)| json!([key, score]))
             .collect(),
-        few_libraries,
+        few_items,
     })
 }

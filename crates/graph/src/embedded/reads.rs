@@ -297,7 +297,7 @@ pub(super) async fn staged_before(database: &Database, moment: DateTime<Utc>) ->
 }
 
 /// Checks of [`report`]: each counts what does not fit, and says it in words.
-const CHECKS: [(&str, &str); 9] = [
+const CHECKS: [(&str, &str); 10] = [
     (
         "chunks without an item",
         "SELECT count(*) FROM chunk c WHERE NOT EXISTS (SELECT 1 FROM item i WHERE i.key = c.item)",
@@ -336,6 +336,12 @@ const CHECKS: [(&str, &str); 9] = [
         "concepts that nothing mentions",
         "SELECT count(*) FROM concept c WHERE NOT EXISTS (SELECT 1 FROM item_references r WHERE r.concept = c.key) \
          AND c.key NOT IN (SELECT concept FROM orphan_candidate)",
+    ),
+    (
+        "names of concepts in libraries that do not mention them",
+        "SELECT count(*) FROM concept_term t WHERE NOT EXISTS (SELECT 1 FROM item_references r \
+         WHERE r.concept = t.concept AND r.library = t.library) \
+         AND t.concept NOT IN (SELECT concept FROM orphan_candidate)",
     ),
     (
         "concepts whose name cannot be searched",

@@ -164,7 +164,7 @@ async fn a_store_that_was_put_back_to_an_earlier_state_is_not_mixed_with_the_lat
         .unwrap();
     }
     // As many changes as were lost: the numbers alone would agree.
-    let store = open(folder.path()).await;
+    let store = open(restored.path()).await;
     publish(
         &store,
         &library,

@@ -32,8 +32,8 @@ pub const DIMENSION: usize = 1_024;
 const GRAM_SIZES: std::ops::RangeInclusive<usize> = 3..=5;
 const GRAM_WEIGHT: f32 = 0.25;
 
-/// Texts of more bytes than this are embedded away from the async executor: 16 kB take about half a millisecond.
-const INLINE_BYTES: usize = 16_384;
+/// Texts of more bytes than this are embedded away from the async executor: 4 kB take about half a millisecond.
+const INLINE_BYTES: usize = 4_096;
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -120,6 +120,19 @@ impl Contents {
     }
 }
 
+/// An index with our fields and our analysis.
+fn with_fields(index: tantivy::Result<Index>) -> tantivy::Result<(Index, Fields)> {
+    let index = index?;
+    let (schema, fields) = Fields::schema();
+    if index.schema() != schema {
+        return Err(TantivyError::SchemaError("it has other fields".to_owned()));
+    }
+    index
+        .tokenizers()
+        .register(ANALYSIS, analysis::passage_analyzer());
+    Ok((index, fields))
+}
+
 /// An index that is open for reading.
 pub(super) struct Opened {
     index: Index,
@@ -163,14 +176,7 @@ impl Opened {
     }
 
     fn with(index: tantivy::Result<Index>) -> tantivy::Result<Self> {
-        let index = index?;
-        let (schema, fields) = Fields::schema();
-        if index.schema() != schema {
-            return Err(TantivyError::SchemaError("it has other fields".to_owned()));
-        }
-        index
-            .tokenizers()
-            .register(ANALYSIS, analysis::passage_analyzer());
+        let (index, fields) = with_fields(index)?;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
@@ -201,7 +207,7 @@ impl Opened {
 
     /// A writer; the caller holds the lock. It sees the files as they are, also after another process wrote them.
     pub(super) fn writer(folder: &Path, chunks: u64) -> StoreResult<Writer> {
-        let opened = Self::with(Index::open_in_dir(folder)).map_err(text_error)?;
+        let (index, fields) = with_fields(Index::open_in_dir(folder)).map_err(text_error)?;
         let (threads, budget) = if chunks >= MANY_CHUNKS {
             (2, 48_000_000)
         } else {
@@ -212,12 +218,9 @@ impl Opened {
             .memory_budget_per_thread(budget)
             .num_merge_threads(1)
             .build();
-        let writer: IndexWriter = opened.index.writer_with_options(options).map_err(text_error)?;
+        let writer: IndexWriter = index.writer_with_options(options).map_err(text_error)?;
         writer.set_merge_policy(Box::new(NoMergePolicy));
-        Ok(Writer {
-            writer,
-            fields: opened.fields,
-        })
+        Ok(Writer { writer, fields })
     }
 
     /// The chunks that match any of the terms, best first.
