@@ -96,7 +96,7 @@ mod tests {
                 weight_vector: 1.0,
                 weight_lexical: 0.05,
                 weight_fulltext: 1.0,
-                weight_graph: 0.1,
+                weight_graph: 0.01,
             }
         );
         assert_eq!(config.reranker.max_candidates, 32);

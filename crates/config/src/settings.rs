@@ -647,9 +647,9 @@ pub const SETTINGS: &[Setting] = &[
         SEARCH,
         "SEARCH_WEIGHT_GRAPH",
         Roles::APP_MCP,
-        Some("0.1"),
-        "0.1",
-        "The weight of the graph leg.",
+        Some("0.01"),
+        "0.01",
+        "The weight of the graph leg. Concepts of the local extractor add passages and break ties; they do not overrule words.",
     ),
     Setting::new(
         RERANKER,
