@@ -218,7 +218,7 @@ async fn main() {
             );
         }
     }
-    // catching up with one item
+    tokio::time::sleep(Duration::from_secs(6)).await;
     let mut ts = Vec::new();
     for i in 0..30 {
         let lib = &libs[0];

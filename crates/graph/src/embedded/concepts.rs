@@ -253,7 +253,7 @@ pub(super) async fn concepts(
             " AND (?8 IS NULL OR instr(c.normal_name, ?8) > 0) GROUP BY c.key) \
              SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN ( \
              SELECT c.uid, c.name, c.kind, c.extracted_by, p.mentions \
-             FROM (SELECT * FROM listed ORDER BY mentions DESC, name, concept LIMIT ?9 OFFSET ?10) p \
+             FROM (SELECT * FROM listed ORDER BY mentions DESC, name, concept LIMIT ?9 + 0 OFFSET ?10 + 0) p \
              JOIN concept c ON c.key = p.concept ORDER BY p.mentions DESC, p.name, p.concept) page"
         ))
         .bind(filter.name_contains.as_deref().map(str::to_lowercase))
@@ -279,7 +279,7 @@ pub(super) async fn related_concepts(
             library_admitted!(),
             " AND ",
             item_admitted!(),
-            " ORDER BY r.weight DESC LIMIT ?9), \
+            " ORDER BY r.weight DESC LIMIT ?9 + 0), \
              near AS (SELECT e.target AS concept, sum(e.weight) AS strength FROM seen \
              CROSS JOIN related_to e ON e.item = seen.item AND e.source = (SELECT key FROM asked) GROUP BY e.target \
              UNION ALL \
@@ -288,7 +288,7 @@ pub(super) async fn related_concepts(
              CROSS JOIN chunk_mentions o ON o.item = seen.item AND o.chunk = m.chunk AND o.concept <> m.concept \
              GROUP BY o.concept), \
              best AS MATERIALIZED (SELECT concept, sum(strength) AS strength FROM near GROUP BY concept \
-             ORDER BY 2 DESC, 1 LIMIT ?10) \
+             ORDER BY 2 DESC, 1 LIMIT ?10 + 0) \
              SELECT c.uid, c.name, c.kind, c.extracted_by, \
              (SELECT sum(r.mentions) FROM item_references r JOIN item i ON i.key = r.item \
               JOIN library l ON l.key = i.library WHERE r.concept = c.key AND i.status = 1 AND ",
@@ -322,7 +322,7 @@ pub(super) async fn chunks_of_concept(
             " AND ",
             item_admitted!(),
             ") SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN ( \
-             SELECT h.uid FROM (SELECT * FROM listed ORDER BY weight DESC, item, chunk LIMIT ?9 OFFSET ?10) p \
+             SELECT h.uid FROM (SELECT * FROM listed ORDER BY weight DESC, item, chunk LIMIT ?9 + 0 OFFSET ?10 + 0) p \
              JOIN chunk h ON h.key = p.chunk ORDER BY p.weight DESC, p.item, p.chunk) page"
         ))
         .bind(uid.as_str())

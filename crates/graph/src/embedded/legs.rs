@@ -230,7 +230,7 @@ macro_rules! walk {
             item_admitted!(),
             " ORDER BY x.weight DESC LIMIT 48) \
              CROSS JOIN chunk_mentions m ON m.item = r.item AND m.concept = n.concept \
-             GROUP BY m.chunk ORDER BY 2 DESC, 1 LIMIT ?10) \
+             GROUP BY m.chunk ORDER BY 2 DESC, 1 LIMIT ?10 + 0) \
              SELECT c.uid, f.score FROM found f JOIN chunk c ON c.key = f.chunk ORDER BY f.score DESC, f.chunk"
         )
     };
@@ -289,7 +289,7 @@ struct Seeds {
 /// Keys and words of concepts of which visible items inside the filter are about, and how many items there are in the
 /// filter's libraries and in all. `$found` finds the concepts whose names have a word of `?8`.
 macro_rules! seeds {
-    ($found:expr, $order:literal) => {
+    ($found:expr, $library:literal, $order:literal) => {
         concat!(
             "SELECT c.key, c.terms, (SELECT coalesce(sum(l.item_count), 0) FROM library l WHERE ",
             library_admitted!(),
@@ -298,19 +298,22 @@ macro_rules! seeds {
             " CROSS JOIN concept c ON c.key = f.rowid \
              WHERE EXISTS (SELECT 1 FROM item_references r INDEXED BY item_references_by_library \
              CROSS JOIN item i ON i.key = r.item \
-             WHERE r.concept = f.rowid AND r.library IN (SELECT l.key FROM library l WHERE ",
+             WHERE r.concept = f.rowid AND ",
+            $library,
+            " IN (SELECT l.key FROM library l WHERE ",
             library_admitted!(),
             ") AND i.status = 1 AND ",
             item_admitted!(),
             ") ORDER BY ",
             $order,
-            " LIMIT ?9"
+            " LIMIT ?9 + 0"
         )
     };
 }
 
 /// By the index over all names, best first: the search stops as soon as it has enough inside the filter.
-const SEEDS_ANYWHERE: &str = seeds!("concept_name(?8) f", "f.rank");
+/// (The sign before the column keeps SQLite from seeking each of many libraries instead of reading the few rows.)
+const SEEDS_ANYWHERE: &str = seeds!("concept_name(?8) f", "+r.library", "f.rank");
 
 /// By the names in the filter's libraries alone: where these are few, most of the best names lie outside.
 const SEEDS_IN_LIBRARIES: &str = seeds!(
@@ -321,6 +324,7 @@ const SEEDS_IN_LIBRARIES: &str = seeds!(
         ") AND t.term IN (SELECT value FROM json_each(?8)) GROUP BY t.concept \
          ORDER BY 1.0 * named / max(t.terms) DESC, named DESC LIMIT 2048) f"
     ),
+    "r.library",
     "1.0 * f.named / f.terms DESC, f.named DESC"
 );
 

@@ -207,7 +207,7 @@ pub(super) async fn libraries(
             " AND (?8 = 0 OR l.workspace_id IS NOT NULL) AND (?9 IS NULL OR instr(l.name_lower, ?9) > 0)) \
              SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN (SELECT ",
             library_columns!(),
-            " FROM (SELECT key FROM listed ORDER BY name LIMIT ?10 OFFSET ?11) p JOIN library l ON l.key = p.key \
+            " FROM (SELECT key FROM listed ORDER BY name LIMIT ?10 + 0 OFFSET ?11 + 0) p JOIN library l ON l.key = p.key \
              ORDER BY l.name) page"
         ))
         .bind(i64::from(filter.only_workspaces))
@@ -471,7 +471,7 @@ pub(super) async fn collections(
             library_admitted!(),
             ") SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN (SELECT ",
             collection_columns!(),
-            " FROM (SELECT key FROM listed ORDER BY name, key LIMIT ?8 OFFSET ?9) p \
+            " FROM (SELECT key FROM listed ORDER BY name, key LIMIT ?8 + 0 OFFSET ?9 + 0) p \
              JOIN collection c ON c.key = p.key JOIN library l ON l.key = c.library ORDER BY c.name, c.key) page"
         ))
         .bind(page.limit)

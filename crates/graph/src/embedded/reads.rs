@@ -124,7 +124,7 @@ pub(super) async fn items(
              SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN (SELECT ",
             item_columns!(),
             " FROM (SELECT key, up, down FROM listed \
-             ORDER BY up, down DESC, created_at DESC, key DESC LIMIT ?10 OFFSET ?11) p \
+             ORDER BY up, down DESC, created_at DESC, key DESC LIMIT ?10 + 0 OFFSET ?11 + 0) p \
              JOIN item i ON i.key = p.key JOIN library l ON l.key = i.library \
              ORDER BY p.up, p.down DESC, i.created_at DESC, i.key DESC) page"
         ))
@@ -175,7 +175,7 @@ pub(super) async fn chunks(
          WHERE i.uid = ?1 AND i.status = 1) \
          SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN (SELECT ",
         chunk_columns!(),
-        " FROM (SELECT key FROM listed ORDER BY position LIMIT ?2 OFFSET ?3) p JOIN chunk c ON c.key = p.key \
+        " FROM (SELECT key FROM listed ORDER BY position LIMIT ?2 + 0 OFFSET ?3 + 0) p JOIN chunk c ON c.key = p.key \
          JOIN item i ON i.key = c.item JOIN library l ON l.key = i.library ORDER BY c.position) page"
     ))
     .bind(item.as_str())

@@ -60,6 +60,8 @@ impl Database {
         let read = pool(READERS).connect_lazy_with(
             options
                 .pragma("query_only", "ON")
+                // In KiB, for each reader: the upper levels of the trees and the small tables stay in memory.
+                .pragma("cache_size", "-8000")
                 .thread_name(|_| "knowledge-read".to_owned()),
         );
         Ok(Self { read, write })

@@ -1,5 +1,8 @@
 //! The scope and the filters of a read as parameters 1 to 7 of its statement. Every statement that reads for a caller
 //! holds [`library_admitted`] (and [`item_admitted`] where it reads items) in its own text.
+//!
+//! Limits are written `LIMIT ?8 + 0`: a bare parameter there takes part in the planning of SQLite, which then compiles
+//! the statement anew at every call, and that takes longer than many a statement itself.
 
 use mnemosyne_domain::{CollectionUid, ItemUid, LibraryUid, Scope, SearchFilter};
 use sqlx::Sqlite;

@@ -19,8 +19,9 @@ use super::schema::{Database, blocking, store_error};
 use super::scope::{Admitted, get, item_admitted, library_admitted};
 use super::size;
 
-/// By how many standard deviations the code of a row may be wrong before an exact result could be missed.
-const MARGIN_DEVIATIONS: f32 = 6.0;
+/// By how many standard deviations the difference of two rows may be wrong before an exact result could be missed: one
+/// pair in some 10^7.
+const MARGIN_DEVIATIONS: f32 = 5.0;
 
 /// Up to how many rows are compared exactly, as a multiple of the wanted ones, and at least.
 const EXACT_MULTIPLE: usize = 4;
@@ -289,7 +290,7 @@ fn keep_possible(found: &mut Vec<Found>, limit: usize, dimension: usize, query_s
     };
     let step = query_scale.max(1.0 / (127.0 * (dimension.max(1) as f32).sqrt()));
     let deviation = step * (2.0_f32 / 12.0).sqrt();
-    let least = last.score - 2.0 * MARGIN_DEVIATIONS * deviation;
+    let least = last.score - 2.0_f32.sqrt() * MARGIN_DEVIATIONS * deviation;
     found.retain(|found| found.score >= least);
 }
 
