@@ -94,7 +94,7 @@ mod tests {
                 rrf_k: 60.0,
                 default_limit: 20,
                 weight_vector: 1.0,
-                weight_lexical: 0.05,
+                weight_lexical: 0.01,
                 weight_fulltext: 1.0,
                 weight_graph: 0.01,
             }

@@ -631,8 +631,8 @@ pub const SETTINGS: &[Setting] = &[
         SEARCH,
         "SEARCH_WEIGHT_LEXICAL",
         Roles::APP_MCP,
-        Some("0.05"),
-        "0.05",
+        Some("0.01"),
+        "0.01",
         "The weight of the vector leg where the model is lexical: it then only repeats what full text knows better.",
     ),
     Setting::new(

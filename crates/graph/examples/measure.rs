@@ -41,6 +41,7 @@ async fn timed<T>(w: impl Future<Output = T>) -> (T, Duration) {
     let b = Instant::now();
     (w.await, b.elapsed())
 }
+fn cpu() -> f64 { let s = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default(); let _ = s; let t = std::fs::read_dir("/proc/self/task").unwrap().map(|t| std::fs::read_to_string(t.unwrap().path().join("schedstat")).unwrap_or_default().split(' ').next().unwrap_or("0").parse::<f64>().unwrap_or(0.0)).sum::<f64>(); t / 1e6 }
 fn rss() -> String {
     std::fs::read_to_string("/proc/self/smaps_rollup")
         .unwrap()
@@ -218,6 +219,7 @@ async fn main() {
             );
         }
     }
+    if std::env::var_os("SHORT").is_some() { return; }
     tokio::time::sleep(Duration::from_secs(6)).await;
     let mut ts = Vec::new();
     for i in 0..30 {

@@ -122,7 +122,7 @@ mod tests {
         let noise = ["x", "y", "z", "fair", "good"];
         let fused = order(vec![
             ranking(Leg::Fulltext, 1.0, &words),
-            ranking(Leg::Vector, 0.2, &noise),
+            ranking(Leg::Vector, 0.01, &noise),
         ]);
         assert_eq!(fused[0], "best");
         assert!(fused.iter().position(|name| name == "x") > fused.iter().position(|name| name == "fair"));
