@@ -159,28 +159,27 @@ async fn terms_of(text: &str, analyse: fn(&str) -> Vec<String>) -> StoreResult<V
 /// says.
 async fn verified(database: &Database, admitted: &Admitted, hits: &[TextHit]) -> StoreResult<Vec<LegHit>> {
     let keys: Vec<u64> = hits.iter().map(|hit| hit.chunk).collect();
-    let row = admitted
+    let rows = admitted
         .query(concat!(
-            "SELECT json_group_array(json_array(j.key, c.uid) ORDER BY j.key) \
-             FROM json_each(?8) j CROSS JOIN chunk c ON c.key = j.value \
+            "SELECT j.key, c.uid FROM json_each(?8) j CROSS JOIN chunk c ON c.key = j.value \
              CROSS JOIN item i ON i.key = c.item CROSS JOIN library l ON l.key = i.library WHERE i.status = 1 AND ",
             library_admitted!(),
             " AND ",
-            item_admitted!()
+            item_admitted!(),
+            " ORDER BY j.key"
         ))
         .bind(Value::from(keys).to_string())
-        .fetch_one(&database.read)
+        .fetch_all(&database.read)
         .await
         .map_err(store_error)?;
-    let verified: Vec<(usize, String)> = super::parse_json(&row, 0)?;
-    verified
-        .into_iter()
-        .map(|(place, uid)| {
+    rows.iter()
+        .map(|row| {
+            let place = size(get(row, 0)?);
             let hit = hits
                 .get(place)
                 .ok_or_else(|| StoreError::Corrupt("a hit that was not asked for".to_owned()))?;
             Ok(LegHit {
-                chunk_uid: ChunkUid::from_store(uid),
+                chunk_uid: ChunkUid::from_store(get(row, 1)?),
                 score: hit.score,
             })
         })
@@ -232,8 +231,7 @@ macro_rules! walk {
             " ORDER BY x.weight DESC LIMIT 48) \
              CROSS JOIN chunk_mentions m ON m.item = r.item AND m.concept = n.concept \
              GROUP BY m.chunk ORDER BY 2 DESC, 1 LIMIT ?10 + 0) \
-             SELECT json_group_array(json_array(c.uid, f.score) ORDER BY f.score DESC, f.chunk) \
-             FROM found f JOIN chunk c ON c.key = f.chunk"
+             SELECT c.uid, f.score FROM found f JOIN chunk c ON c.key = f.chunk ORDER BY f.score DESC, f.chunk"
         )
     };
 }
@@ -258,7 +256,7 @@ pub(super) async fn graph_leg(
     if seeds.is_empty() {
         return Ok(Vec::new());
     }
-    let row = admitted
+    let rows = admitted
         .query(if few_items {
             WALK_FEW_ITEMS
         } else {
@@ -268,17 +266,17 @@ pub(super) async fn graph_leg(
         .bind(depth.min(MAX_DEPTH))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(DECAY)
-        .fetch_one(&database.read)
+        .fetch_all(&database.read)
         .await
         .map_err(store_error)?;
-    let found: Vec<(String, f32)> = super::parse_json(&row, 0)?;
-    Ok(found
-        .into_iter()
-        .map(|(uid, score)| LegHit {
-            chunk_uid: ChunkUid::from_store(uid),
-            score,
+    rows.iter()
+        .map(|row| {
+            Ok(LegHit {
+                chunk_uid: ChunkUid::from_store(get(row, 0)?),
+                score: get::<f64>(row, 1)? as f32,
+            })
         })
-        .collect())
+        .collect()
 }
 
 struct Seeds {
@@ -288,14 +286,14 @@ struct Seeds {
     few_items: bool,
 }
 
-/// Keys and words of concepts that visible items inside the filter mention, and how many items there are in the
+/// Keys and words of concepts of which visible items inside the filter are about, and how many items there are in the
 /// filter's libraries and in all. `$found` finds the concepts whose names have a word of `?8`.
 macro_rules! seeds {
     ($found:expr, $library:literal, $order:literal) => {
         concat!(
-            "SELECT json_group_array(json_array(key, terms)), (SELECT coalesce(sum(l.item_count), 0) FROM library l WHERE ",
+            "SELECT c.key, c.terms, (SELECT coalesce(sum(l.item_count), 0) FROM library l WHERE ",
             library_admitted!(),
-            "), (SELECT coalesce(sum(item_count), 0) FROM library) FROM (SELECT c.key AS key, c.terms AS terms FROM ",
+            "), (SELECT coalesce(sum(item_count), 0) FROM library) FROM ",
             $found,
             " CROSS JOIN concept c ON c.key = f.rowid \
              WHERE EXISTS (SELECT 1 FROM item_references r INDEXED BY item_references_by_library \
@@ -308,7 +306,7 @@ macro_rules! seeds {
             item_admitted!(),
             ") ORDER BY ",
             $order,
-            " LIMIT ?9 + 0)"
+            " LIMIT ?9 + 0"
         )
     };
 }
@@ -350,25 +348,25 @@ async fn seeds(
             .collect();
         (SEEDS_ANYWHERE, quoted.join(" OR "))
     };
-    let row = admitted
+    let rows = admitted
         .query(sql)
         .bind(wanted)
         .bind(SEED_CANDIDATES)
-        .fetch_one(&database.read)
+        .fetch_all(&database.read)
         .await
         .map_err(store_error)?;
-    let found: Vec<(i64, String)> = super::parse_json(&row, 0)?;
-    let few_items = get::<i64>(&row, 1)?.saturating_mul(FEW_ITEMS) < get::<i64>(&row, 2)?;
     let words: HashSet<&str> = terms.iter().map(String::as_str).collect();
-    let mut candidates: Vec<(i64, f64, f64)> = Vec::with_capacity(found.len());
-    for (key, name) in found {
+    let mut few_items = false;
+    let mut candidates: Vec<(i64, f64, f64)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        few_items = get::<i64>(row, 2)?.saturating_mul(FEW_ITEMS) < get::<i64>(row, 3)?;
         let mut named = 0.0_f64;
         let mut all = 0.0_f64;
-        for word in name.split(' ') {
+        for word in get::<&str>(row, 1)?.split(' ') {
             all += 1.0;
             named += f64::from(u8::from(words.contains(word)));
         }
-        candidates.push((key, named, named / all.max(1.0)));
+        candidates.push((get(row, 0)?, named, named / all.max(1.0)));
     }
     let most_named = candidates
         .iter()

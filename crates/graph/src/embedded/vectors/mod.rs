@@ -302,12 +302,9 @@ async fn exact(
     found: &[Found],
 ) -> StoreResult<Vec<LegHit>> {
     let keys: Vec<i64> = found.iter().map(|found| found.vector).collect();
-    // All vectors come as one value: a row costs as much as reading four vectors. Joined without a separator, the bytes
-    // of blobs stay as they are, and both aggregates see the rows in the same order.
-    let row = admitted
+    let rows = admitted
         .query(concat!(
-            "SELECT json_group_array(c.uid), CAST(coalesce(group_concat(v.vector, ''), '') AS BLOB) \
-             FROM json_each(?8) j CROSS JOIN vector v ON v.key = j.value \
+            "SELECT c.uid, v.vector FROM json_each(?8) j CROSS JOIN vector v ON v.key = j.value \
              CROSS JOIN item i ON i.key = v.item CROSS JOIN library l ON l.key = i.library \
              CROSS JOIN chunk c ON c.key = v.chunk WHERE i.status = 1 AND l.space = v.space AND ",
             library_admitted!(),
@@ -315,34 +312,23 @@ async fn exact(
             item_admitted!()
         ))
         .bind(Value::from(keys).to_string())
-        .fetch_one(&database.read)
+        .fetch_all(&database.read)
         .await
         .map_err(store_error)?;
-    let uids: Vec<String> = super::parse_json(&row, 0)?;
-    let (values, _) = get::<&[u8]>(&row, 1)?.as_chunks::<4>();
-    if values.len() != uids.len() * query.len() {
-        return Err(StoreError::Corrupt(format!(
-            "{} vectors of {} values have {} values",
-            uids.len(),
-            query.len(),
-            values.len()
-        )));
+    let mut hits = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let bytes: &[u8] = get(row, 1)?;
+        let (values, _) = bytes.as_chunks::<4>();
+        let cosine: f32 = values
+            .iter()
+            .zip(query)
+            .map(|(value, asked)| f32::from_le_bytes(*value) * asked)
+            .sum();
+        hits.push(LegHit {
+            chunk_uid: ChunkUid::from_store(get(row, 0)?),
+            score: ((1.0 + cosine) / 2.0).clamp(0.0, 1.0),
+        });
     }
-    let mut hits: Vec<LegHit> = uids
-        .into_iter()
-        .zip(values.chunks_exact(query.len().max(1)))
-        .map(|(uid, values)| {
-            let cosine: f32 = values
-                .iter()
-                .zip(query)
-                .map(|(value, asked)| f32::from_le_bytes(*value) * asked)
-                .sum();
-            LegHit {
-                chunk_uid: ChunkUid::from_store(uid),
-                score: f32::midpoint(1.0, cosine).clamp(0.0, 1.0),
-            }
-        })
-        .collect();
     hits.sort_by(|a, b| {
         b.score
             .total_cmp(&a.score)
