@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) sequence: i64,
     /// The libraries inside the filter; for a vector leg only those that use its space.
     pub(super) libraries: Vec<i64>,
+    /// How many visible chunks those libraries have.
+    pub(super) chunks: u64,
     /// How many libraries there are, inside or not.
     pub(super) library_count: i64,
     /// The collection that was asked for.
@@ -67,7 +69,7 @@ pub(super) async fn plan(
     let row = admitted
         .query(concat!(
             "SELECT (SELECT max(sequence) FROM change), \
-             (SELECT json_group_array(l.key) FROM library l WHERE ",
+             (SELECT json_array(json_group_array(l.key), coalesce(sum(l.chunk_count), 0)) FROM library l WHERE ",
             library_admitted!(),
             " AND (?8 IS NULL OR l.space = (SELECT key FROM space WHERE model = ?8 AND dimension = ?9))), \
              (SELECT count(*) FROM library), \
@@ -83,9 +85,11 @@ pub(super) async fn plan(
     let (collection, item): (Option<i64>, Option<i64>) = (get(&row, 3)?, get(&row, 4)?);
     let unknown =
         (get::<i64>(&row, 6)? != 0 && collection.is_none()) || (get::<i64>(&row, 7)? != 0 && item.is_none());
+    let (libraries, chunks): (Vec<i64>, u64) = super::parse_json(&row, 1)?;
     Ok(Plan {
         sequence: get(&row, 0)?,
-        libraries: super::parse_json(&row, 1)?,
+        libraries,
+        chunks,
         library_count: get(&row, 2)?,
         collection,
         item,
@@ -135,6 +139,7 @@ pub(super) async fn fulltext_leg(
     }
     let everywhere = plan.libraries.len() as i64 == plan.library_count;
     let scope = TextScope {
+        chunks: plan.chunks,
         libraries: (!everywhere).then_some(plan.libraries),
         collection: plan.collection,
         item: plan.item,

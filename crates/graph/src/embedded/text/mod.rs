@@ -30,6 +30,12 @@ const INDEX_LOCK: &str = "knowledge.text.lock";
 /// How long a search waits for an index that another search, or another process, is writing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Up to how many chunks with how many terms are searched at once, where they are asked for: what takes less time than
+/// the change to another thread and back.
+const AT_ONCE_CHUNKS: u64 = 4_000;
+/// See [`AT_ONCE_CHUNKS`].
+const AT_ONCE_TERMS: usize = 16;
+
 /// How many chunks go to the writer at once.
 const BATCH: usize = 64;
 
@@ -45,6 +51,8 @@ pub(super) struct TextHit {
 /// Which chunks a search may find.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TextScope {
+    /// How many chunks the libraries have in which it looks.
+    pub(super) chunks: u64,
     /// Only these libraries; `None` for all there are.
     pub(super) libraries: Option<Vec<i64>>,
     /// Only this collection.
@@ -167,6 +175,10 @@ impl TextIndex {
         let Some(opened) = self.state().opened else {
             return Ok(Vec::new());
         };
+        let (terms, scope) = &**question;
+        if scope.chunks <= AT_ONCE_CHUNKS && terms.len() <= AT_ONCE_TERMS {
+            return opened.search(terms, scope, limit);
+        }
         let question = Arc::clone(question);
         blocking(move || opened.search(&question.0, &question.1, limit)).await
     }

@@ -99,6 +99,11 @@ impl Matrix {
         }
     }
 
+    /// How many rows there are, those that hold nothing with them.
+    pub(super) fn rows(&self) -> usize {
+        self.vectors.len()
+    }
+
     fn codes(&self, row: usize) -> &[i8] {
         let start = row % BLOCK_ROWS * self.dimension;
         &self.blocks[row / BLOCK_ROWS][start..start + self.dimension]

@@ -28,6 +28,12 @@ const EXACT_MULTIPLE: usize = 4;
 /// See [`EXACT_MULTIPLE`].
 const EXACT_LEAST: usize = 200;
 
+/// Up to how many rows of how large a matrix are scanned at once, where they are asked for: what takes less time than the
+/// change to another thread and back.
+const AT_ONCE_ROWS: u64 = 3_000;
+/// See [`AT_ONCE_ROWS`].
+const AT_ONCE_MATRIX: usize = 300_000;
+
 /// How often a search begins anew because items went while it looked at them.
 const ATTEMPTS: usize = 3;
 
@@ -170,6 +176,18 @@ impl Space {
         .await
     }
 
+    /// How many rows there are place for.
+    fn rows(&self) -> usize {
+        self.matrix.read().unwrap_or_else(PoisonError::into_inner).rows()
+    }
+
+    fn scan(&self, query: &[i8], scale: f32, selection: &Selection, count: usize) -> Vec<Found> {
+        self.matrix
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .scan(query, scale, selection, count)
+    }
+
     fn apply(&self, changes: &Changes) {
         let mut matrix = self.matrix.write().unwrap_or_else(PoisonError::into_inner);
         matrix.remove_items(&changes.gone);
@@ -245,12 +263,12 @@ pub(super) async fn vector_leg(
         space.catch_up(database, plan.sequence).await?;
         let selection = selection(&plan)?;
         let count = (limit * EXACT_MULTIPLE).max(EXACT_LEAST);
-        let scanned_codes = Arc::clone(&codes);
-        let mut found = blocking(move || {
-            let matrix = space.matrix.read().unwrap_or_else(PoisonError::into_inner);
-            Ok(matrix.scan(&scanned_codes, scale, &selection, count))
-        })
-        .await?;
+        let mut found = if plan.chunks <= AT_ONCE_ROWS && space.rows() <= AT_ONCE_MATRIX {
+            space.scan(&codes, scale, &selection, count)
+        } else {
+            let codes = Arc::clone(&codes);
+            blocking(move || Ok(space.scan(&codes, scale, &selection, count))).await?
+        };
         let scanned = found.len();
         keep_possible(&mut found, limit, query.space.dimension, scale);
         let candidates = found.len();
