@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use mnemosyne_domain::ports::{BlobStore, ByteStream, Health, StoredBlob};
+use mnemosyne_domain::ports::{BlobStore, ByteStream, Health, LocalFile, StoredBlob};
 use mnemosyne_domain::{StoreError, StoreResult};
 use sha2::{Digest, Sha256};
 use tokio_util::io::ReaderStream;
@@ -209,10 +209,13 @@ impl BlobStore for FileBlobs {
             .map_err(missing)
     }
 
-    async fn local_file(&self, digest: &str) -> StoreResult<PathBuf> {
+    async fn local_file(&self, digest: &str) -> StoreResult<LocalFile> {
         let file = self.file(digest)?;
         tokio::fs::metadata(&file).await.map_err(missing)?;
-        tokio::fs::canonicalize(file).await.map_err(missing)
+        tokio::fs::canonicalize(file)
+            .await
+            .map(LocalFile::stored)
+            .map_err(missing)
     }
 
     async fn remove(&self, digest: &str) -> StoreResult<()> {

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use mnemosyne_domain::ports::{SourceBucket, SourceError, SourceObject};
+use mnemosyne_domain::ports::{Health, SourceBucket, SourceError, SourceObject};
+use mnemosyne_domain::{StoreError, StoreResult};
 use rustix::fd::OwnedFd;
 #[cfg(target_os = "linux")]
 use rustix::fs::ResolveFlags;
@@ -89,6 +90,23 @@ fn refused(error: &io::Error) -> SourceError {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::NotFound,
         _ => SourceError::Unavailable(format!("the object cannot be read: {error}")),
+    }
+}
+
+#[async_trait::async_trait]
+impl Health for FolderBucket {
+    async fn check(&self) -> StoreResult<()> {
+        let Some(root) = self.root.as_deref() else {
+            return Ok(());
+        };
+        match tokio::fs::metadata(root).await {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(StoreError::Unavailable(format!(
+                "{} is no folder",
+                root.display()
+            ))),
+            Err(error) => Err(StoreError::Unavailable(format!("{}: {error}", root.display()))),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mnemosyne_domain::ports::Cache;
+use mnemosyne_domain::StoreResult;
+use mnemosyne_domain::ports::{Cache, Health};
 
 /// The bound where none is given.
 const DEFAULT_BYTES: u64 = 32 * 1024 * 1024;
@@ -57,6 +58,13 @@ impl MemoryCache {
 impl Default for MemoryCache {
     fn default() -> Self {
         Self::new(DEFAULT_BYTES)
+    }
+}
+
+#[async_trait::async_trait]
+impl Health for MemoryCache {
+    async fn check(&self) -> StoreResult<()> {
+        Ok(())
     }
 }
 

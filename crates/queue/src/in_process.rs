@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mnemosyne_domain::ports::JobQueue;
+use mnemosyne_domain::ports::{Announcement, Health, JobQueue, Nudge, TaskReport};
 use mnemosyne_domain::{JobId, Queue, StoreResult};
 use tokio::sync::Notify;
 
@@ -25,24 +25,43 @@ impl InProcessQueue {
 }
 
 #[async_trait::async_trait]
-impl JobQueue for InProcessQueue {
-    async fn nudge(&self, queue: Queue, _job: &JobId) -> StoreResult<()> {
-        self.bell(queue).notify_one();
+impl Health for InProcessQueue {
+    async fn check(&self) -> StoreResult<()> {
         Ok(())
     }
+}
 
-    async fn wait(&self, queues: &[Queue], at_most: Duration) {
+#[async_trait::async_trait]
+impl JobQueue for InProcessQueue {
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    async fn announce(&self, jobs: &[Announcement]) -> StoreResult<Vec<JobId>> {
+        for announcement in jobs {
+            self.bell(announcement.queue).notify_one();
+        }
+        Ok(jobs.iter().map(|announcement| announcement.job.clone()).collect())
+    }
+
+    async fn next(&self, queues: &[Queue], at_most: Duration) -> Option<Nudge> {
         let rung = async {
             let bells = queues.iter().map(|queue| Box::pin(self.bell(*queue).notified()));
             futures::future::select_all(bells).await;
         };
         if queues.is_empty() {
             tokio::time::sleep(at_most).await;
-        } else {
-            // Whether it rang or the time is over, the caller looks into the table.
-            let _ = tokio::time::timeout(at_most, rung).await;
+            return None;
         }
+        tokio::time::timeout(at_most, rung).await.ok()?;
+        Some(Nudge {
+            job: None,
+            wants_result: false,
+            receipt: None,
+        })
     }
+
+    fn report(&self, _report: TaskReport) {}
 }
 
 #[cfg(test)]
@@ -51,23 +70,41 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3_600);
 
+    async fn announce(queue: &InProcessQueue, of: Queue) {
+        let announcement = Announcement {
+            job: JobId::generate(),
+            queue: of,
+        };
+        queue.announce(&[announcement]).await.unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_nudge_between_two_waits_is_not_lost() {
         let queue = InProcessQueue::default();
-        queue.nudge(Queue::Batch, &JobId::generate()).await.unwrap();
+        announce(&queue, Queue::Batch).await;
         let began = tokio::time::Instant::now();
-        queue.wait(&Queue::ALL, LONG).await;
+        assert!(queue.next(&Queue::ALL, LONG).await.is_some());
         assert_eq!(began.elapsed(), Duration::ZERO);
-        queue.wait(&[Queue::Batch], Duration::from_secs(7)).await;
+        assert!(
+            queue
+                .next(&[Queue::Batch], Duration::from_secs(7))
+                .await
+                .is_none()
+        );
         assert_eq!(began.elapsed(), Duration::from_secs(7), "a nudge rings once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_of_one_queue_sleeps_through_the_others() {
         let queue = InProcessQueue::default();
-        queue.nudge(Queue::Batch, &JobId::generate()).await.unwrap();
+        announce(&queue, Queue::Batch).await;
         let began = tokio::time::Instant::now();
-        queue.wait(&[Queue::Embedding], Duration::from_secs(3)).await;
+        assert!(
+            queue
+                .next(&[Queue::Embedding], Duration::from_secs(3))
+                .await
+                .is_none()
+        );
         assert_eq!(began.elapsed(), Duration::from_secs(3));
     }
 }

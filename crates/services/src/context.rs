@@ -9,7 +9,7 @@ use mnemosyne_documents::Extractor;
 use mnemosyne_domain::ports::{
     BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, Relational, SourceBucket,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// The installation's `SECRET_KEY`. Sessions, CSRF tokens and stored secrets depend on it.
 #[derive(Clone)]
@@ -122,6 +122,8 @@ pub struct Services {
     pub(crate) settings: ServiceSettings,
     /// Key of what the Basic cache remembers; it lives as long as the process.
     pub(crate) basic_cache_key: [u8; 32],
+    /// Rung when a job was recorded that must be announced.
+    pub(crate) outbox_bell: Notify,
     /// Password checks cost most of a second of one core each; more of them at once than cores only makes all late.
     pub(crate) password_gate: Semaphore,
 }
@@ -144,6 +146,7 @@ impl Services {
             secret_key,
             settings,
             basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
+            outbox_bell: Notify::new(),
             password_gate: Semaphore::new(cores),
         }
     }

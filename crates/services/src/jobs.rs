@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mnemosyne_domain::ports::{JobFilter, Lease, LeaseRequest, Throughput};
+use mnemosyne_domain::ports::{Announcement, JobFilter, Lease, LeaseRequest, Nudge, TaskReport, Throughput};
 use mnemosyne_domain::{Job, JobId, JobStatus, Page, PageRequest, Principal, Queue, StoreError};
 
 use crate::context::Services;
@@ -93,11 +93,18 @@ impl Services {
         Ok(self.relational.throughput(self.clock.now()).await?)
     }
 
-    /// Takes the next job of these queues for a worker, which must then call [`Services::run_job`].
-    pub async fn lease_job(&self, holder: &str, queues: &[Queue]) -> ServiceResult<Option<Lease>> {
+    /// Takes the next job of these queues for a worker (or the one that is named, if it is due and nobody holds it). The
+    /// worker must then call [`Services::run_job`].
+    pub async fn lease_job(
+        &self,
+        holder: &str,
+        queues: &[Queue],
+        job: Option<&JobId>,
+    ) -> ServiceResult<Option<Lease>> {
         let request = LeaseRequest {
             holder,
             queues,
+            job,
             ttl: self.settings.ingest.lease,
             max_attempts: self.settings.ingest.max_attempts,
             now: self.clock.now(),
@@ -105,14 +112,28 @@ impl Services {
         Ok(self.relational.lease(request).await?)
     }
 
-    /// Waits until a job may be there for these queues, at most this long.
-    pub async fn wait_for_jobs(&self, queues: &[Queue], at_most: Duration) {
-        self.queue.wait(queues, at_most).await;
+    /// The next nudge for these queues, waiting for it at most this long.
+    pub async fn next_nudge(&self, queues: &[Queue], at_most: Duration) -> Option<Nudge> {
+        self.queue.next(queues, at_most).await
     }
 
-    /// Tells workers of a job. A nudge that fails is not an error: workers poll.
+    /// Tells those who watch what became of a job.
+    pub fn report_task(&self, report: TaskReport) {
+        self.queue.report(report);
+    }
+
+    /// Tells workers of a job. Where nudges leave the process this only wakes the relay, so that no request waits for the
+    /// broker; what must be announced stands in the job's row.
     pub(crate) async fn nudge(&self, queue: Queue, job: &JobId) {
-        if let Err(error) = self.queue.nudge(queue, job).await {
+        if self.queue.is_remote() {
+            self.outbox_bell.notify_one();
+            return;
+        }
+        let announcement = Announcement {
+            job: job.clone(),
+            queue,
+        };
+        if let Err(error) = self.queue.announce(&[announcement]).await {
             tracing::warn!(%job, %error, "the queue could not be told; workers will find the job by themselves");
         }
     }

@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod items;
 pub mod jobs;
 pub mod libraries;
+mod outbox;
 pub mod permission;
 pub mod pipeline;
 pub mod reembed;

@@ -200,7 +200,7 @@ impl TestApp {
     /// Runs every job that waits, one after the other, and says how each ended.
     pub async fn run_jobs(&self) -> Vec<JobEnd> {
         let mut ends = Vec::new();
-        while let Some(lease) = self.services.lease_job("test", &Queue::ALL).await.unwrap() {
+        while let Some(lease) = self.services.lease_job("test", &Queue::ALL, None).await.unwrap() {
             ends.push(
                 self.services
                     .run_job(lease, &CancellationToken::new())

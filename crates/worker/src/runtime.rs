@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mnemosyne_domain::Queue;
+use mnemosyne_domain::ports::Lease;
+use mnemosyne_domain::{JobId, Queue};
 use mnemosyne_services::Services;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -31,50 +32,88 @@ const MEND_EVERY: Duration = Duration::from_secs(3_600);
 /// Works until `stop`. Then no job is begun any more, those that run are given back at once (their finished stages are
 /// kept, so nothing is lost by it), and the function returns when all have let go.
 pub async fn run(services: Arc<Services>, settings: WorkerSettings, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(settings.concurrency.max(1)));
-    let mut running = JoinSet::new();
-    running.spawn(mend_now_and_then(Arc::clone(&services), stop.clone()));
-    while !stop.is_cancelled() {
-        let slot = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => match slot {
-                Ok(slot) => slot,
-                Err(_) => break,
-            },
-            () = stop.cancelled() => break,
+    let worker = Worker {
+        services,
+        settings,
+        stop,
+    };
+    worker.run().await;
+}
+
+struct Worker {
+    services: Arc<Services>,
+    settings: WorkerSettings,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    async fn run(&self) {
+        let slots = Arc::new(Semaphore::new(self.settings.concurrency.max(1)));
+        let mut running = JoinSet::new();
+        running.spawn(mend_now_and_then(Arc::clone(&self.services), self.stop.clone()));
+        while let Some(Ok(slot)) = self
+            .stop
+            .run_until_cancelled(Arc::clone(&slots).acquire_owned())
+            .await
+        {
+            while running.try_join_next().is_some() {}
+            match self.next_job().await {
+                Some(lease) => self.begin(lease, slot, &mut running),
+                None => drop(slot),
+            }
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// The next job, or `None` after a while without one, or at the end. Only waiting is given up for that: a lease that
+    /// was written must not be dropped.
+    async fn next_job(&self) -> Option<Lease> {
+        // Jobs that wait are taken without being told of: their messages may be lost, late, or still to be sent.
+        if let Some(lease) = self.lease(None).await {
+            return Some(lease);
+        }
+        let next = self
+            .services
+            .next_nudge(&self.settings.queues, self.settings.poll);
+        let nudge = self.stop.run_until_cancelled(next).await??;
+        let lease = match &nudge.job {
+            Some(job) => self.lease(Some(job)).await,
+            None => None,
         };
-        while running.try_join_next().is_some() {}
-        match services.lease_job(&settings.name, &settings.queues).await {
-            Ok(Some(lease)) => {
-                let services = Arc::clone(&services);
-                let stop = stop.clone();
-                let span =
-                    tracing::info_span!("task", name = tasks::INGEST_FROM_DAEDALUS, job = %lease.job.id);
-                running.spawn(
-                    async move {
-                        tasks::ingest_from_daedalus(&services, lease, &stop).await;
-                        drop(slot);
-                    }
-                    .instrument(span),
-                );
-            }
-            Ok(None) => {
-                drop(slot);
-                tokio::select! {
-                    () = services.wait_for_jobs(&settings.queues, settings.poll) => {}
-                    () = stop.cancelled() => break,
-                }
-            }
+        if let Some(receipt) = nudge.receipt {
+            receipt.settle().await;
+        }
+        lease
+    }
+
+    async fn lease(&self, job: Option<&JobId>) -> Option<Lease> {
+        match self
+            .services
+            .lease_job(&self.settings.name, &self.settings.queues, job)
+            .await
+        {
+            Ok(lease) => lease,
             Err(error) => {
-                drop(slot);
                 tracing::warn!(%error, "no job could be taken");
-                tokio::select! {
-                    () = tokio::time::sleep(settings.poll) => {}
-                    () = stop.cancelled() => break,
-                }
+                let pause = tokio::time::sleep(self.settings.poll);
+                self.stop.run_until_cancelled(pause).await;
+                None
             }
         }
     }
-    while running.join_next().await.is_some() {}
+
+    fn begin(&self, lease: Lease, slot: OwnedSemaphorePermit, running: &mut JoinSet<()>) {
+        let services = Arc::clone(&self.services);
+        let stop = self.stop.clone();
+        let span = tracing::info_span!("task", name = tasks::INGEST_FROM_DAEDALUS, job = %lease.job.id);
+        running.spawn(
+            async move {
+                tasks::ingest_from_daedalus(&services, lease, &stop).await;
+                drop(slot);
+            }
+            .instrument(span),
+        );
+    }
 }
 
 async fn mend_now_and_then(services: Arc<Services>, stop: CancellationToken) {

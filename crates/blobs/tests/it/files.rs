@@ -59,7 +59,7 @@ async fn a_damaged_file_is_healed_by_its_content() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = FileBlobs::open(folder.path()).await.unwrap();
     let stored = blobs.put_bytes(Bytes::from_static(b"whole")).await.unwrap();
-    fs::write(blobs.local_file(&stored.digest).await.unwrap(), b"wh0le").unwrap();
+    fs::write(blobs.local_file(&stored.digest).await.unwrap().path(), b"wh0le").unwrap();
     blobs.put_bytes(Bytes::from_static(b"whole")).await.unwrap();
     assert_eq!(blobs.get(&stored.digest).await.unwrap(), "whole");
 }

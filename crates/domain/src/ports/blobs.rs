@@ -1,5 +1,7 @@
+use std::any::Any;
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -19,6 +21,39 @@ pub struct StoredBlob {
     pub size: u64,
 }
 
+/// A file on this machine that has a blob's content for as long as this value lives.
+pub struct LocalFile {
+    path: PathBuf,
+    /// A copy goes with its last reader.
+    _copy: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl LocalFile {
+    /// The blob itself lies on this machine.
+    pub fn stored(path: PathBuf) -> Self {
+        Self { path, _copy: None }
+    }
+
+    /// A copy was made, which `guard` removes when it is dropped.
+    pub fn copied(path: PathBuf, guard: impl Any + Send + Sync) -> Self {
+        Self {
+            path,
+            _copy: Some(Box::new(guard)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Debug for LocalFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalFile").field(&self.path).finish()
+    }
+}
+
 /// Content-addressed storage of whole files. Writing is atomic: a blob is there whole or not at all, also after a kill or
 /// a power cut. Who needs which blob is written in the [`super::BlobLedger`].
 #[async_trait::async_trait]
@@ -36,7 +71,7 @@ pub trait BlobStore: super::Health {
     /// Reads a blob that is known to fit into memory.
     async fn get(&self, digest: &str) -> StoreResult<Bytes>;
     /// A file on this machine with the blob's content, for readers in other processes. It must not be changed.
-    async fn local_file(&self, digest: &str) -> StoreResult<PathBuf>;
+    async fn local_file(&self, digest: &str) -> StoreResult<LocalFile>;
     /// Removes a blob; one that is not there is no error.
     async fn remove(&self, digest: &str) -> StoreResult<()>;
 }
@@ -65,7 +100,7 @@ pub enum SourceError {
 
 /// The bucket that a client leaves its files in; read only.
 #[async_trait::async_trait]
-pub trait SourceBucket: Send + Sync {
+pub trait SourceBucket: super::Health {
     /// Opens an object. A key can never lead outside the bucket.
     async fn open(&self, key: &str) -> Result<SourceObject, SourceError>;
 }

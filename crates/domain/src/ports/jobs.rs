@@ -35,6 +35,8 @@ pub struct LeaseRequest<'a> {
     pub holder: &'a str,
     /// The queues it serves.
     pub queues: &'a [Queue],
+    /// Only this job, whatever its place in the order and its queue; `None`: the oldest.
+    pub job: Option<&'a JobId>,
     /// How long the lease holds without a heartbeat.
     pub ttl: Duration,
     /// A job that was begun this often without ending is not begun again; it fails as `too_many_attempts`.
@@ -105,7 +107,8 @@ pub trait Jobs: Send + Sync {
     async fn job_of_item(&self, item: &ItemUid) -> StoreResult<Option<Job>>;
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> StoreResult<Page<Job>>;
-    /// Takes the oldest due job that nobody holds: pending ones, and processing ones whose lease ran out.
+    /// Takes the oldest due job that nobody holds (or the one that is asked for, if it is such a job): pending ones, and
+    /// processing ones whose lease ran out. A job that is taken needs no announcement any more.
     async fn lease(&self, request: LeaseRequest<'_>) -> StoreResult<Option<Lease>>;
     /// Extends a lease by `ttl` from now, and writes what the worker has to tell.
     async fn heartbeat(
@@ -116,6 +119,15 @@ pub trait Jobs: Send + Sync {
         ttl: Duration,
         now: DateTime<Utc>,
     ) -> StoreResult<LeaseOutcome>;
+    /// The outbox: pending jobs that became due before this moment and that no message was sent for since they became
+    /// pending, oldest first. That they must be announced stands in their own rows, so that no job is recorded without it.
+    async fn unannounced(
+        &self,
+        due_before: DateTime<Utc>,
+        limit: u32,
+    ) -> StoreResult<Vec<super::Announcement>>;
+    /// Notes that messages were sent for these jobs.
+    async fn announced(&self, jobs: &[JobId]) -> StoreResult<()>;
     /// The named results of stages that are finished.
     async fn checkpoints(&self, id: &JobId) -> StoreResult<BTreeMap<String, String>>;
     /// Ends a leased job: completed or superseded, `Conflict("status")` for anything else. With a completed job, those of

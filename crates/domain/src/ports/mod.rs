@@ -11,7 +11,7 @@ mod knowledge;
 mod queue;
 
 pub use accounts::{Accounts, SigningKeys, Tokens};
-pub use blobs::{BlobStore, ByteStream, SourceBucket, SourceError, SourceObject, StoredBlob};
+pub use blobs::{BlobStore, ByteStream, LocalFile, SourceBucket, SourceError, SourceObject, StoredBlob};
 pub use cache::Cache;
 pub use clock::{Clock, SystemClock};
 pub use embedder::{EmbedError, EmbedText, Embedder, EmbedderRegistry};
@@ -22,7 +22,7 @@ pub use knowledge::{
     ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate,
     PublishOutcome, Removed, StoreReport, VectorQuery,
 };
-pub use queue::JobQueue;
+pub use queue::{Announcement, JobQueue, Nudge, Receipt, TaskReport, TaskState};
 
 use crate::error::StoreResult;
 

@@ -1,16 +1,94 @@
+use std::fmt;
 use std::time::Duration;
 
-use crate::error::StoreResult;
+use crate::error::{Failure, StoreResult};
 use crate::id::JobId;
 use crate::job::Queue;
+
+/// A job whose row is written and that no message was sent for yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The job.
+    pub job: JobId,
+    /// The queue it waits in.
+    pub queue: Queue,
+}
+
+/// Lets go of a message for good. Dropped without it, the message comes again.
+#[async_trait::async_trait]
+pub trait Receipt: Send + Sync {
+    /// Says that the message is not needed any more: what it asked for stands in the job's row. A message that could not
+    /// be let go of comes again, which is harmless.
+    async fn settle(self: Box<Self>);
+}
+
+/// Word that a job waits.
+pub struct Nudge {
+    /// The job, where the message names one. A bell inside one process names none: look into the table.
+    pub job: Option<JobId>,
+    /// Whether the sender waits for the end of the job, so that [`JobQueue::report`] must be told of it even where another
+    /// worker runs it.
+    pub wants_result: bool,
+    /// To be settled once the job's row shows that it is taken, or that there is nothing to take.
+    pub receipt: Option<Box<dyn Receipt>>,
+}
+
+impl fmt::Debug for Nudge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nudge")
+            .field("job", &self.job)
+            .field("wants_result", &self.wants_result)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a job, for those who watch a worker. It is told best-effort: the truth is the row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskReport {
+    /// The job.
+    pub job: JobId,
+    /// What became of it.
+    pub state: TaskState,
+}
+
+/// See [`TaskReport`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskState {
+    /// This worker took it; this is its how manyeth attempt, from 1.
+    Started {
+        /// From 1.
+        attempt: u32,
+    },
+    /// It ended well, here or elsewhere. The value is what a sender that waits for a result is given.
+    Succeeded {
+        /// A JSON object.
+        result: serde_json::Value,
+        /// How long this worker ran it.
+        runtime: Duration,
+    },
+    /// This attempt failed and another one follows.
+    Retried(Failure),
+    /// It failed for good.
+    Failed(Failure),
+    /// It was cancelled.
+    Revoked,
+    /// This worker let go of it without an end (it stops, or another has it).
+    Released,
+}
 
 /// Nudges from those who enqueue jobs to those who run them. The job's row is the truth: a lost nudge only delays the
 /// job until the next poll, a doubled one is harmless.
 #[async_trait::async_trait]
-pub trait JobQueue: Send + Sync {
-    /// Says that a job waits in a queue.
-    async fn nudge(&self, queue: Queue, job: &JobId) -> StoreResult<()>;
-    /// Returns after the next nudge for one of these queues, one that came since the last call included, or after
-    /// `at_most`.
-    async fn wait(&self, queues: &[Queue], at_most: Duration);
+pub trait JobQueue: super::Health {
+    /// Whether nudges leave this process. Then jobs are announced from their rows, which keep that they still must be
+    /// (the outbox); otherwise an announcement cannot fail.
+    fn is_remote(&self) -> bool;
+    /// Sends one message for each job, and returns those that were received for certain, in any order. An error, or a
+    /// job that is missing from the answer, means: announce it again.
+    async fn announce(&self, jobs: &[Announcement]) -> StoreResult<Vec<JobId>>;
+    /// The next nudge for one of these queues, one that came since the last call included, or `None` after `at_most`.
+    /// Never an error: who cannot be nudged polls.
+    async fn next(&self, queues: &[Queue], at_most: Duration) -> Option<Nudge>;
+    /// Tells those who watch what became of a job. Never waits.
+    fn report(&self, report: TaskReport);
 }

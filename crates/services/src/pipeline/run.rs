@@ -1,7 +1,6 @@
 //! The stages of one job.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -196,12 +195,12 @@ impl Services {
                 text_digest: text.clone(),
             });
         }
-        let file: PathBuf = self.blobs.local_file(&original.digest).await?;
+        let file = self.blobs.local_file(&original.digest).await?;
         let hint = FileHint {
             filename: job.request.filename.clone(),
             content_type: job.request.content_type.clone(),
         };
-        let document = Arc::new(self.extractor.extract(&file, &hint).await?);
+        let document = Arc::new(self.extractor.extract(file.path(), &hint).await?);
         let structure = {
             let document = Arc::clone(&document);
             off_executor(move || postcard::to_stdvec(document.as_ref()))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
-    Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Throughput,
+    Announcement, Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Throughput,
 };
 use mnemosyne_domain::{
     CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob, Page,
@@ -181,7 +181,9 @@ const NEXT: &str = "SELECT * FROM mnemosyne_job WHERE sequence = (SELECT min(seq
     ORDER BY sequence LIMIT 1) UNION ALL \
     SELECT min(sequence) FROM mnemosyne_job INDEXED BY mnemosyne_job_leased \
     WHERE status = 'processing' AND lease_until <= ?1 AND queue IN (SELECT value FROM json_each(?2))))";
-const TAKE: &str = "UPDATE mnemosyne_job SET status = 'processing', attempts = attempts + 1, \
+const NEXT_OF_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = ?1 \
+    AND ((status = 'pending' AND due_at <= ?2) OR (status = 'processing' AND lease_until <= ?2))";
+const TAKE: &str = "UPDATE mnemosyne_job SET status = 'processing', announced = 1, attempts = attempts + 1, \
     started_at = coalesce(started_at, ?2), lease_holder = ?3, lease_token = ?4, lease_until = ?5 \
     WHERE sequence = ?1 RETURNING *";
 const GIVE_UP: &str = "UPDATE mnemosyne_job SET status = 'failed', finished_at = ?2, error_code = ?3, \
@@ -206,18 +208,22 @@ const SUPERSEDE_EARLIER: &str = "UPDATE mnemosyne_job INDEXED BY mnemosyne_job_r
     AND source_ref = ?2 AND sequence < ?3 AND status IN ('completed', 'failed') \
     AND status NOT IN ('superseded', 'cancelled')";
 const FAIL: &str = "UPDATE mnemosyne_job SET status = CASE WHEN ?5 IS NULL THEN 'failed' ELSE 'pending' END, \
-    finished_at = CASE WHEN ?5 IS NULL THEN ?6 ELSE NULL END, due_at = coalesce(?5, due_at), error_code = ?3, \
+    finished_at = CASE WHEN ?5 IS NULL THEN ?6 ELSE NULL END, announced = 0, due_at = coalesce(?5, due_at), error_code = ?3, \
     error_message = ?4, lease_holder = NULL, lease_token = NULL, lease_until = NULL \
     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing'";
-const RELEASE: &str = "UPDATE mnemosyne_job SET status = 'pending', attempts = max(attempts - 1, 0), due_at = ?3, \
+const RELEASE: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = max(attempts - 1, 0), due_at = ?3, \
     lease_holder = NULL, lease_token = NULL, lease_until = NULL \
     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing'";
 const CANCEL: &str = "UPDATE mnemosyne_job SET status = 'cancelled', finished_at = ?2 \
     WHERE id = ?1 AND status IN ('pending', 'processing')";
-const RETRY: &str = "UPDATE mnemosyne_job SET status = 'pending', attempts = 0, due_at = ?2, finished_at = NULL, \
+const RETRY: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, due_at = ?2, finished_at = NULL, \
     error_code = NULL, error_message = NULL WHERE id = ?1 AND status = 'failed' RETURNING *";
-const RETRY_ALL: &str = "UPDATE mnemosyne_job SET status = 'pending', attempts = 0, due_at = ?2, finished_at = NULL, \
+const RETRY_ALL: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, due_at = ?2, finished_at = NULL, \
     error_code = NULL, error_message = NULL WHERE status = 'failed' AND (?1 IS NULL OR error_code = ?1)";
+const UNANNOUNCED: &str = "SELECT id, queue FROM mnemosyne_job INDEXED BY mnemosyne_job_unannounced \
+    WHERE status = 'pending' AND announced = 0 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
+const ANNOUNCED: &str =
+    "UPDATE mnemosyne_job SET announced = 1 WHERE id IN (SELECT value FROM json_each(?1))";
 const LEASE_STATE: &str = "SELECT status, lease_token FROM mnemosyne_job WHERE id = ?1";
 
 impl SqliteDatabase {
@@ -361,7 +367,12 @@ impl Jobs for SqliteDatabase {
     async fn lease(&self, request: LeaseRequest<'_>) -> StoreResult<Option<Lease>> {
         let queues = Value::from_iter(request.queues.iter().map(|queue| queue.as_str())).to_string();
         let now = micros(request.now);
-        let next = || sqlx::query_as::<_, JobRow>(NEXT).bind(now).bind(&queues);
+        let next = || match request.job {
+            Some(id) => sqlx::query_as::<_, JobRow>(NEXT_OF_ID)
+                .bind(id.as_str())
+                .bind(now),
+            None => sqlx::query_as::<_, JobRow>(NEXT).bind(now).bind(&queues),
+        };
         // An idle worker only reads: the write lock is for those who have something to write.
         if next()
             .fetch_optional(&self.read)
@@ -454,6 +465,32 @@ impl Jobs for SqliteDatabase {
         }
         tx.commit().await.map_err(store_error)?;
         Ok(LeaseOutcome::Held)
+    }
+
+    async fn unannounced(&self, due_before: DateTime<Utc>, limit: u32) -> StoreResult<Vec<Announcement>> {
+        let rows: Vec<(String, String)> = sqlx::query_as(UNANNOUNCED)
+            .bind(micros(due_before))
+            .bind(limit)
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
+        rows.into_iter()
+            .map(|(id, queue)| {
+                Ok(Announcement {
+                    job: JobId::from_store(id),
+                    queue: Queue::parse(&queue).ok_or_else(|| corrupt("queue", &queue))?,
+                })
+            })
+            .collect()
+    }
+
+    async fn announced(&self, jobs: &[JobId]) -> StoreResult<()> {
+        sqlx::query(ANNOUNCED)
+            .bind(Value::from_iter(jobs.iter().map(JobId::as_str)).to_string())
+            .execute(&self.write)
+            .await
+            .map(drop)
+            .map_err(store_error)
     }
 
     async fn checkpoints(&self, id: &JobId) -> StoreResult<BTreeMap<String, String>> {

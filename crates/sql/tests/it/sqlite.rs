@@ -173,6 +173,7 @@ async fn process_to_be_killed() {
             let lease = LeaseRequest {
                 holder: "w",
                 queues: &Queue::ALL,
+                job: None,
                 ttl: Duration::from_secs(60),
                 max_attempts: 3,
                 now: now(),

@@ -1,10 +1,9 @@
 //! What every ledger of blobs promises, together with any store of blobs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mnemosyne_domain::ports::{BlobLedger, BlobStore, ByteStream, Health, Relational, StoredBlob};
+use mnemosyne_domain::ports::{BlobLedger, BlobStore, ByteStream, Health, LocalFile, Relational, StoredBlob};
 use mnemosyne_domain::{StoreError, StoreResult};
 
 use super::Pair;
@@ -148,7 +147,7 @@ impl BlobStore for Refusing {
         self.0.get(digest).await
     }
 
-    async fn local_file(&self, digest: &str) -> StoreResult<PathBuf> {
+    async fn local_file(&self, digest: &str) -> StoreResult<LocalFile> {
         self.0.local_file(digest).await
     }
 

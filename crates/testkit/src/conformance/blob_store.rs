@@ -48,7 +48,7 @@ pub async fn a_blob_is_named_by_its_content(stores: Stores) {
     assert_eq!(other.get(HELLO).await.unwrap(), "hello");
     assert_eq!(read(other, HELLO).await, (5, b"hello".to_vec()));
     assert_eq!(
-        std::fs::read(other.local_file(HELLO).await.unwrap()).unwrap(),
+        std::fs::read(other.local_file(HELLO).await.unwrap().path()).unwrap(),
         b"hello"
     );
     assert_eq!(

@@ -1,6 +1,7 @@
 //! What every table of jobs promises.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -55,6 +56,7 @@ async fn try_lease(jobs: &dyn Relational, now: DateTime<Utc>) -> Option<Lease> {
     let request = LeaseRequest {
         holder: "worker-1",
         queues: &Queue::ALL,
+        job: None,
         ttl: TTL,
         max_attempts: MAX_ATTEMPTS,
         now,
@@ -259,6 +261,7 @@ pub async fn the_oldest_due_job_comes_first(databases: Databases) {
         let request = LeaseRequest {
             holder: "w",
             queues,
+            job: None,
             ttl: TTL,
             max_attempts: MAX_ATTEMPTS,
             now,
@@ -284,6 +287,85 @@ pub async fn the_oldest_due_job_comes_first(databases: Databases) {
     assert_eq!(of(&[Queue::Batch], at(1)).await, Some(bulk.id));
     assert_eq!(of(&Queue::ALL, at(1)).await, Some(second.id));
     assert_eq!(of(&Queue::ALL, at(1)).await, None);
+}
+
+/// The job that is asked for is taken whatever its place, unless it is not due or held; and no other in its stead.
+pub async fn a_job_can_be_asked_for(databases: Databases) {
+    let older = enqueue(databases.first.as_ref(), "a", "1", at(0)).await;
+    let wanted = enqueue(databases.first.as_ref(), "b", "1", at(1)).await;
+    let ask = |id: JobId, now: DateTime<Utc>| {
+        let jobs = Arc::clone(&databases.second);
+        async move {
+            let request = LeaseRequest {
+                holder: "worker-1",
+                queues: &[Queue::Batch],
+                job: Some(&id),
+                ttl: TTL,
+                max_attempts: MAX_ATTEMPTS,
+                now,
+            };
+            jobs.lease(request).await.unwrap()
+        }
+    };
+    assert_eq!(ask(wanted.id.clone(), at(0)).await, None, "not due yet");
+    let taken = ask(wanted.id.clone(), at(2)).await.expect("it waits");
+    assert_eq!(taken.job.id, wanted.id);
+    assert_eq!(ask(wanted.id.clone(), at(3)).await, None, "held");
+    let again = ask(wanted.id.clone(), at(2 + 61))
+        .await
+        .expect("its lease ran out");
+    assert_ne!(again.token, taken.token);
+    assert_eq!(ask(JobId::generate(), at(3)).await, None, "unknown");
+    assert_eq!(
+        status(databases.first.as_ref(), &older.id).await,
+        JobStatus::Pending
+    );
+}
+
+/// What must be announced is known from the moment it is recorded until somebody announced or took it, and again each
+/// time the job becomes pending.
+pub async fn what_waits_must_be_announced(databases: Databases) {
+    let (jobs, other) = (databases.first.as_ref(), databases.second.as_ref());
+    let waiting = |before: i64| async move {
+        let found = other.unannounced(at(before), 10).await.unwrap();
+        found.into_iter().map(|one| one.job).collect::<Vec<_>>()
+    };
+    let first = enqueue(jobs, "a", "1", at(0)).await;
+    let second = enqueue(jobs, "b", "1", at(5)).await;
+    let found = other.unannounced(at(9), 10).await.unwrap();
+    assert_eq!(found[0].queue, Queue::Embedding);
+    assert_eq!(waiting(9).await, [first.id.clone(), second.id.clone()]);
+    assert_eq!(waiting(4).await, [first.id.clone()], "recorded later");
+    assert_eq!(other.unannounced(at(9), 1).await.unwrap().len(), 1);
+    jobs.announced(&[first.id.clone(), JobId::generate()])
+        .await
+        .unwrap();
+    assert_eq!(waiting(9).await, [second.id.clone()]);
+    jobs.announced(&[]).await.unwrap();
+    jobs.cancel(&second.id, at(10)).await.unwrap();
+    assert_eq!(waiting(20).await, [], "what is cancelled waits no more");
+
+    let taken = lease(jobs, at(20)).await;
+    assert_eq!(taken.job.id, first.id);
+    let failure = Failure::new(FailureCode::EmbedderUnavailable, "It is away.");
+    jobs.fail(&first.id, &taken.token, &failure, Some(at(40)), at(21))
+        .await
+        .unwrap();
+    assert_eq!(waiting(39).await, [], "not due yet");
+    assert_eq!(waiting(41).await, [first.id.clone()]);
+    let taken = lease(jobs, at(41)).await;
+    assert_eq!(waiting(50).await, [], "what was taken needs no message");
+    jobs.release(&first.id, &taken.token, at(51)).await.unwrap();
+    assert_eq!(waiting(52).await, [first.id.clone()]);
+    let taken = lease(jobs, at(53)).await;
+    fail(jobs, &taken, FailureCode::Damaged, at(54)).await;
+    assert_eq!(waiting(60).await, []);
+    jobs.retry(&first.id, at(61)).await.unwrap();
+    assert_eq!(waiting(62).await, [first.id.clone()]);
+    let taken = lease(jobs, at(63)).await;
+    fail(jobs, &taken, FailureCode::Damaged, at(64)).await;
+    jobs.retry_failed(None, at(65)).await.unwrap();
+    assert_eq!(waiting(66).await, [first.id]);
 }
 
 /// A lease says what was begun, when, and how often.
@@ -881,6 +963,8 @@ macro_rules! jobs_conformance {
                 new_content_takes_the_place_of_what_waits,
                 sequences_grow_and_never_come_back,
                 the_oldest_due_job_comes_first,
+                a_job_can_be_asked_for,
+                what_waits_must_be_announced,
                 a_lease_begins_the_job,
                 workers_at_once_take_every_job_once,
                 a_lease_that_ran_out_is_taken_over,
