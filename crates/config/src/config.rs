@@ -12,6 +12,8 @@ use crate::network::NetworkSection;
 use crate::reader::Reader;
 use crate::search::{RerankerLimits, SearchSection};
 use crate::secret::Secret;
+use crate::servers::ServersSection;
+use crate::settings::Role;
 use crate::worker::WorkerSection;
 use crate::{core, embedding, files, http, logging, mcp, network, search, servers, unknown, worker};
 
@@ -48,11 +50,18 @@ pub struct Config {
     pub files: FilesSection,
     /// Outgoing calls.
     pub network: NetworkSection,
+    /// The servers that are switched on.
+    pub servers: ServersSection,
 }
 
 impl Config {
-    /// Reads the whole environment, whatever the role: either everything is good, or every problem is listed.
+    /// Reads the whole environment for `serve` or a command: either everything is good, or every problem is listed.
     pub fn read(environment: &dyn Environment) -> Result<Self, ConfigErrors> {
+        Self::read_for(environment, Role::All)
+    }
+
+    /// Reads the whole environment for a role. One that is started alone needs every server that is its own.
+    pub fn read_for(environment: &dyn Environment, role: Role) -> Result<Self, ConfigErrors> {
         let mut reader = Reader::new(environment);
         // Every section is read before the first missing value ends the function, so that no problem hides another.
         let core = core::read(&mut reader);
@@ -66,7 +75,7 @@ impl Config {
         let logging = logging::read(&mut reader);
         let files = files::read(&mut reader);
         let network = network::read(&mut reader);
-        servers::check(&mut reader);
+        let servers = servers::read(&mut reader, role, files.as_ref());
         unknown::check(&mut reader);
         let assemble = || {
             let CoreSection {
@@ -92,6 +101,7 @@ impl Config {
                 logging: logging?,
                 files: files?,
                 network: network?,
+                servers: servers?,
             })
         };
         reader.finish(assemble())
@@ -171,7 +181,9 @@ pub(crate) mod tests {
             names,
             [
                 "DEBUG",
-                "DB_HOST",
+                "APP_DB_NAME",
+                "APP_DB_USER",
+                "APP_DB_PASSWORD",
                 "CELERY_CONCURRENCY",
                 "EMBEDDING_BASE_URL",
                 "EMBEDDING_MODEL",
@@ -192,16 +204,23 @@ pub(crate) mod tests {
 
     #[test]
     fn examples_are_values_that_would_do() {
+        let mut all = MapEnvironment::new();
         for setting in SETTINGS {
-            let refused = setting.available == crate::settings::Availability::Server;
-            let environment = MapEnvironment::new()
-                .with("EMBEDDING_BASE_URL", "http://127.0.0.1:8080")
-                .with("EMBEDDING_MODEL", "m")
-                .with("EMBEDDING_DIMENSION", "3")
-                .with(setting.name, setting.example);
-            let problems = problems(&environment);
+            let alternative = setting.name == "MNEMOSYNE_DAEDALUS_FOLDER";
+            if setting.available == crate::settings::Availability::Now && !alternative {
+                all = all.with(setting.name, setting.example);
+            }
+        }
+        assert_eq!(problems(&all), []);
+        let folder = MapEnvironment::new().with("MNEMOSYNE_DAEDALUS_FOLDER", "/srv/daedalus");
+        assert_eq!(problems(&folder), []);
+        for setting in SETTINGS {
+            let problems = problems(&MapEnvironment::new().with(setting.name, setting.example));
             assert!(
-                problems.is_empty() || (refused && problems[0].message.contains("not available")),
+                problems
+                    .iter()
+                    .all(|problem| problem.message.contains("is missing")
+                        || problem.message.contains("is set, but")),
                 "{problems:?}"
             );
         }

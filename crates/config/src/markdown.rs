@@ -13,8 +13,12 @@ with `MNEMOSYNE_`.
 A variable marked as secret is never shown, and can be read from a file: `SECRET_KEY_FILE=/run/secrets/key` instead of
 `SECRET_KEY`. `mnemosyne config` shows what is in force, and where it comes from.
 
-Settings marked with \u{2020} belong to servers and features that this version does not have. Those that would switch one on are
-refused; the others are accepted and have no effect.
+`serve` and the commands take any mixture of servers and embedded defaults. `app`, `mcp` and `worker` started alone need every
+server of the deployment: PostgreSQL, Neo4j, Memcached, S3, for `app` and `worker` RabbitMQ, for `worker` the bucket of Daedalus,
+and one `SECRET_KEY` for all.
+
+Settings marked with \u{2020} belong to features that this version does not have. Those that would switch one on are refused; the
+others are accepted and have no effect.
 
 This file is written by `mnemosyne config --markdown`.
 ";

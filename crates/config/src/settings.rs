@@ -33,6 +33,34 @@ impl Roles {
     }
 }
 
+/// What is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything in one process, or a command.
+    All,
+    /// The HTTP role alone.
+    App,
+    /// The MCP role alone.
+    Mcp,
+    /// The ingest role alone.
+    Worker,
+}
+
+impl Role {
+    /// The roles that can be started alone.
+    pub const ALONE: [Self; 3] = [Self::App, Self::Mcp, Self::Worker];
+
+    /// The word of the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "serve",
+            Self::App => "app",
+            Self::Mcp => "mcp",
+            Self::Worker => "worker",
+        }
+    }
+}
+
 /// Whether this version can do what a setting asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
@@ -213,8 +241,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "mnemosyne",
         "The database.",
-    )
-    .server(),
+    ),
     Setting::new(
         POSTGRESQL,
         "APP_DB_USER",
@@ -222,8 +249,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "mnemosyne",
         "The user of the database.",
-    )
-    .server(),
+    ),
     Setting::new(
         POSTGRESQL,
         "APP_DB_PASSWORD",
@@ -232,8 +258,7 @@ pub const SETTINGS: &[Setting] = &[
         "the-password",
         "The password of that user.",
     )
-    .secret()
-    .server(),
+    .secret(),
     Setting::new(
         POSTGRESQL,
         "DB_HOST",
@@ -241,8 +266,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "db.example.org",
         "The host of PostgreSQL. Unset: SQLite in the data folder.",
-    )
-    .server(),
+    ),
     Setting::new(
         POSTGRESQL,
         "DB_PORT",
@@ -250,8 +274,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("5432"),
         "5432",
         "The port of PostgreSQL.",
-    )
-    .server(),
+    ),
     Setting::new(
         NEO4J,
         "NEOMODEL_NEO4J_BOLT_URL",
@@ -260,17 +283,15 @@ pub const SETTINGS: &[Setting] = &[
         "bolt://neo4j:password@graph.example.org:7687",
         "The URL of Neo4j, user and password percent-encoded. Unset: the embedded store in the data folder.",
     )
-    .secret()
-    .server(),
+    .secret(),
     Setting::new(
         MEMCACHED,
         "KVDB_LOCATION",
         Roles::ALL,
         None,
         "cache.example.org:11211",
-        "Host and port of Memcached. Unset: a cache in the process.",
-    )
-    .server(),
+        "Host and port of Memcached, several separated by commas. Unset: a cache in the process.",
+    ),
     Setting::new(
         MEMCACHED,
         "KVDB_PREFIX",
@@ -278,15 +299,14 @@ pub const SETTINGS: &[Setting] = &[
         Some("mnemosyne"),
         "mnemosyne",
         "What every key in Memcached begins with.",
-    )
-    .server(),
+    ),
     Setting::new(
         STORAGE,
         "USE_LOCAL_STORAGE",
         Roles::ALL,
         Some("True"),
         "True",
-        "Whether files lie in the data folder. `False`, which means S3, is not available in this version.",
+        "Whether files lie in the data folder. `False`: in the bucket below.",
     ),
     Setting::new(
         STORAGE,
@@ -295,8 +315,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "mnemosyne",
         "The access key of the bucket, for reading and writing.",
-    )
-    .server(),
+    ),
     Setting::new(
         STORAGE,
         "AWS_SECRET_ACCESS_KEY",
@@ -305,8 +324,7 @@ pub const SETTINGS: &[Setting] = &[
         "the-secret-key",
         "The secret that goes with it.",
     )
-    .secret()
-    .server(),
+    .secret(),
     Setting::new(
         STORAGE,
         "AWS_STORAGE_BUCKET_NAME",
@@ -314,26 +332,23 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "mnemosyne-content",
         "The bucket.",
-    )
-    .server(),
+    ),
     Setting::new(
         STORAGE,
         "AWS_S3_ENDPOINT_URL",
         Roles::ALL,
         None,
         "https://s3.example.org:9000",
-        "The URL of the S3 server.",
-    )
-    .server(),
+        "The URL of the S3 server. Without a scheme, `AWS_S3_USE_SSL` chooses it.",
+    ),
     Setting::new(
         STORAGE,
         "AWS_S3_USE_SSL",
         Roles::ALL,
         Some("True"),
         "True",
-        "Whether the connection is encrypted.",
-    )
-    .server(),
+        "Whether the connection is encrypted, where the URL names no scheme.",
+    ),
     Setting::new(
         STORAGE,
         "AWS_S3_VERIFY",
@@ -341,8 +356,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("True"),
         "True",
         "Whether the server's certificate is checked.",
-    )
-    .server(),
+    ),
     Setting::new(
         STORAGE,
         "AWS_S3_REGION_NAME",
@@ -350,8 +364,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("us-east-1"),
         "us-east-1",
         "The region that requests are signed for.",
-    )
-    .server(),
+    ),
     Setting::new(
         DAEDALUS,
         "MNEMOSYNE_DAEDALUS_FOLDER",
@@ -367,8 +380,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "https://s3.example.org:9000",
         "The URL of the S3 server that holds the bucket of Daedalus.",
-    )
-    .server(),
+    ),
     Setting::new(
         DAEDALUS,
         "DAEDALUS_S3_ACCESS_KEY_ID",
@@ -376,8 +388,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "mnemosyne-reader",
         "The access key of that bucket, for reading only.",
-    )
-    .server(),
+    ),
     Setting::new(
         DAEDALUS,
         "DAEDALUS_S3_SECRET_ACCESS_KEY",
@@ -386,8 +397,7 @@ pub const SETTINGS: &[Setting] = &[
         "the-secret-key",
         "The secret that goes with it.",
     )
-    .secret()
-    .server(),
+    .secret(),
     Setting::new(
         DAEDALUS,
         "DAEDALUS_S3_BUCKET_NAME",
@@ -395,8 +405,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("daedalus"),
         "daedalus",
         "The bucket.",
-    )
-    .server(),
+    ),
     Setting::new(
         DAEDALUS,
         "DAEDALUS_S3_REGION_NAME",
@@ -404,17 +413,15 @@ pub const SETTINGS: &[Setting] = &[
         Some("us-east-1"),
         "us-east-1",
         "The region that requests are signed for.",
-    )
-    .server(),
+    ),
     Setting::new(
         DAEDALUS,
         "DAEDALUS_S3_USE_SSL",
         Roles::WORKER,
         Some("True"),
         "True",
-        "Whether the connection is encrypted.",
-    )
-    .server(),
+        "Whether the connection is encrypted, where the URL names no scheme.",
+    ),
     Setting::new(
         DAEDALUS,
         "DAEDALUS_S3_VERIFY",
@@ -422,8 +429,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("True"),
         "True",
         "Whether the server's certificate is checked.",
-    )
-    .server(),
+    ),
     Setting::new(
         BROKER,
         "CELERY_BROKER_URL",
@@ -432,18 +438,16 @@ pub const SETTINGS: &[Setting] = &[
         "amqp://mnemosyne:password@mq.example.org:5672/mnemosyne",
         "The URL of RabbitMQ, user and password percent-encoded. Unset: a durable queue in the process.",
     )
-    .secret()
-    .server(),
+    .secret(),
     Setting::new(
         BROKER,
         "CELERY_RESULT_BACKEND",
         Roles::APP_WORKER,
         Some("rpc://"),
         "rpc://",
-        "Where Celery clients look for results.",
+        "Where Celery clients look for results; `rpc://` is the one there is.",
     )
-    .secret()
-    .server(),
+    .secret(),
     Setting::new(
         BROKER,
         "CELERY_TASK_ALWAYS_EAGER",
