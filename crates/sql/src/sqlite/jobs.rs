@@ -17,7 +17,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::SqliteDatabase;
 use super::errors::store_error;
-use super::time::{from_micros, micros};
+use crate::time::{from_micros, micros};
 
 #[derive(sqlx::FromRow)]
 struct JobRow {
