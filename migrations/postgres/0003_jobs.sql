@@ -37,8 +37,8 @@ CREATE TABLE mnemosyne_job (
 -- index holds digests.
 CREATE UNIQUE INDEX mnemosyne_job_request ON mnemosyne_job (library_uid, md5(source_ref), md5(content_hash))
     WHERE status NOT IN ('superseded', 'cancelled');
--- What a worker looks for: the oldest that waits, and those whose lease ran out (never more rows than there are workers).
-CREATE INDEX mnemosyne_job_waiting ON mnemosyne_job (sequence) WHERE status = 'pending';
+-- What a worker looks for: the oldest of those that wait or whose lease ran out.
+CREATE INDEX mnemosyne_job_open ON mnemosyne_job (sequence) WHERE status IN ('pending', 'processing');
 CREATE INDEX mnemosyne_job_leased ON mnemosyne_job (lease_until) WHERE status = 'processing';
 -- Lists, newest first, and their lengths.
 CREATE INDEX mnemosyne_job_status ON mnemosyne_job (status, sequence);

@@ -39,12 +39,10 @@ impl Settings for PostgresDatabase {
     }
 
     async fn settings_with_prefix(&self, prefix: &str) -> StoreResult<Vec<(String, String)>> {
-        sqlx::query_as(
-            "SELECT name, value FROM mnemosyne_setting WHERE starts_with(name, $1) ORDER BY name",
-        )
-        .bind(prefix)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)
+        sqlx::query_as("SELECT name, value FROM mnemosyne_setting WHERE starts_with(name, $1) ORDER BY name")
+            .bind(prefix)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)
     }
 }

@@ -15,7 +15,8 @@ const INSERT: &str = "INSERT INTO mnemosyne_mcp_token \
     (user_id, name, prefix, digest, tools, libraries, created_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *";
 const BY_DIGEST: &str = "SELECT * FROM mnemosyne_mcp_token WHERE digest = $1";
-const LIST: &str = "SELECT * FROM mnemosyne_mcp_token WHERE ($1::bigint IS NULL OR user_id = $1) ORDER BY id DESC";
+const LIST: &str =
+    "SELECT * FROM mnemosyne_mcp_token WHERE ($1::bigint IS NULL OR user_id = $1) ORDER BY id DESC";
 const REVOKE: &str = "UPDATE mnemosyne_mcp_token SET revoked_at = $3 \
     WHERE id = $1 AND ($2::bigint IS NULL OR user_id = $2) AND revoked_at IS NULL";
 

@@ -3,138 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
     Announcement, Enqueued, Finished, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
     Throughput,
 };
 use mnemosyne_domain::{
-    CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob, Page,
+    CollectionUid, Failure, FailureCode, ItemUid, Job, JobId, JobStatus, LibraryUid, NewJob, Page,
     PageRequest, Queue, Stage, StoreError, StoreResult,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::SqliteDatabase;
 use super::errors::store_error;
-use crate::time::{from_micros, micros};
-
-#[derive(sqlx::FromRow)]
-struct JobRow {
-    sequence: i64,
-    id: String,
-    item_uid: String,
-    library_uid: String,
-    collection_uid: Option<String>,
-    source_ref: String,
-    content_hash: String,
-    filename: String,
-    content_type: Option<String>,
-    title: Option<String>,
-    metadata: String,
-    bucket_key: Option<String>,
-    blob_digest: Option<String>,
-    blob_size: Option<i64>,
-    queue: String,
-    status: String,
-    stage: String,
-    progress: f64,
-    attempts: i64,
-    failures: i64,
-    chunks: i64,
-    images: i64,
-    concepts: i64,
-    timings_ms: String,
-    error_code: Option<String>,
-    error_message: Option<String>,
-    created_at: i64,
-    started_at: Option<i64>,
-    finished_at: Option<i64>,
-    due_at: i64,
-    lease_token: Option<String>,
-}
-
-fn corrupt(what: &str, value: &str) -> StoreError {
-    StoreError::Corrupt(format!("{value:?} is no {what}"))
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> StoreResult<T> {
-    serde_json::from_str(text).map_err(|_| corrupt(what, text))
-}
-
-impl JobRow {
-    fn status(&self) -> StoreResult<JobStatus> {
-        JobStatus::parse(&self.status).ok_or_else(|| corrupt("status", &self.status))
-    }
-
-    fn read(self) -> StoreResult<Job> {
-        let status = self.status()?;
-        let source = match (self.bucket_key, self.blob_digest) {
-            (Some(key), _) => JobSource::BucketObject { key },
-            (None, Some(digest)) => JobSource::Blob {
-                digest,
-                size: unsigned(self.blob_size.unwrap_or_default()),
-            },
-            (None, None) => return Err(corrupt("source of a job", &self.id)),
-        };
-        let error = match (self.error_code, self.error_message) {
-            (Some(code), message) => Some(Failure::new(
-                FailureCode::parse(&code).ok_or_else(|| corrupt("failure", &code))?,
-                message.unwrap_or_default(),
-            )),
-            (None, _) => None,
-        };
-        Ok(Job {
-            id: JobId::from_store(self.id),
-            sequence: self.sequence,
-            item_uid: ItemUid::from_store(self.item_uid),
-            request: NewJob {
-                library_uid: LibraryUid::from_store(self.library_uid),
-                collection_uid: self.collection_uid.map(CollectionUid::from_store),
-                source_ref: self.source_ref,
-                content_hash: self.content_hash,
-                filename: self.filename,
-                content_type: self.content_type,
-                title: self.title,
-                metadata: from_json::<Map<String, Value>>("metadata", &self.metadata)?,
-                source,
-                queue: Queue::parse(&self.queue).ok_or_else(|| corrupt("queue", &self.queue))?,
-            },
-            status,
-            stage: Stage::parse(&self.stage).ok_or_else(|| corrupt("stage", &self.stage))?,
-            progress: self.progress as f32,
-            attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
-            failures: u32::try_from(self.failures).unwrap_or(u32::MAX),
-            counts: JobCounts {
-                chunks: unsigned(self.chunks),
-                images: unsigned(self.images),
-                concepts: unsigned(self.concepts),
-            },
-            timings_ms: from_json("timings", &self.timings_ms)?,
-            error,
-            created_at: from_micros(self.created_at)?,
-            started_at: self.started_at.map(from_micros).transpose()?,
-            finished_at: self.finished_at.map(from_micros).transpose()?,
-            due_at: from_micros(self.due_at)?,
-        })
-    }
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn after(now: DateTime<Utc>, time: Duration) -> i64 {
-    let end = TimeDelta::from_std(time)
-        .ok()
-        .and_then(|time| now.checked_add_signed(time));
-    micros(end.unwrap_or(DateTime::<Utc>::MAX_UTC))
-}
+use crate::rows::{JobRow, announcement, signed, throughput, unsigned};
+use crate::time::{after, micros};
 
 const LIVE_REQUEST: &str = "SELECT * FROM mnemosyne_job WHERE library_uid = ?1 AND source_ref = ?2 \
     AND content_hash = ?3 AND status NOT IN ('superseded', 'cancelled')";
@@ -607,14 +492,7 @@ impl Jobs for SqliteDatabase {
             .fetch_all(&self.read)
             .await
             .map_err(store_error)?;
-        rows.into_iter()
-            .map(|(id, queue)| {
-                Ok(Announcement {
-                    job: JobId::from_store(id),
-                    queue: Queue::parse(&queue).ok_or_else(|| corrupt("queue", &queue))?,
-                })
-            })
-            .collect()
+        rows.into_iter().map(announcement).collect()
     }
 
     async fn announced(&self, jobs: &[JobId]) -> StoreResult<()> {
@@ -800,26 +678,6 @@ impl Jobs for SqliteDatabase {
         .fetch_all(&self.read)
         .await
         .map_err(store_error)?;
-        let mut completed_per_minute = vec![0; 60];
-        for (minute, count) in minutes {
-            let place = usize::try_from(minute).unwrap_or_default().min(59);
-            completed_per_minute[place] += unsigned(count);
-        }
-        Ok(Throughput {
-            by_status: JobStatus::ALL
-                .into_iter()
-                .map(|status| (status.as_str().to_owned(), 0))
-                .chain(
-                    by_status
-                        .into_iter()
-                        .map(|(status, count)| (status, unsigned(count))),
-                )
-                .collect(),
-            completed_per_minute,
-            failures: failures
-                .into_iter()
-                .map(|(code, count)| (code, unsigned(count)))
-                .collect(),
-        })
+        Ok(throughput(by_status, minutes, failures))
     }
 }
