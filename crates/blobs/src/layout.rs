@@ -18,6 +18,11 @@ pub(crate) fn file_of(root: &Path, digest: &str) -> Option<PathBuf> {
     is_digest(digest).then(|| root.join(&digest[..2]).join(&digest[2..4]).join(digest))
 }
 
+/// The folder of the blobs whose digest begins with this byte.
+pub(crate) fn folder_of(root: &Path, first_byte: u8) -> PathBuf {
+    root.join(hex::encode([first_byte]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

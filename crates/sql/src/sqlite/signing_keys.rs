@@ -6,26 +6,8 @@ use mnemosyne_domain::{SigningKey, StoreResult};
 
 use super::SqliteDatabase;
 use super::errors::{conflict, store_error};
-use super::time::{from_micros, micros};
-
-#[derive(sqlx::FromRow)]
-struct KeyRow {
-    kid: String,
-    sealed_secret: String,
-    created_at: i64,
-    retired_at: Option<i64>,
-}
-
-impl KeyRow {
-    fn read(self) -> StoreResult<SigningKey> {
-        Ok(SigningKey {
-            kid: self.kid,
-            sealed_secret: self.sealed_secret,
-            created_at: from_micros(self.created_at)?,
-            retired_at: self.retired_at.map(from_micros).transpose()?,
-        })
-    }
-}
+use crate::rows::KeyRow;
+use crate::time::micros;
 
 const RETIRE_OTHERS: &str =
     "UPDATE mnemosyne_signing_key SET retired_at = ?2 WHERE kid <> ?1 AND retired_at IS NULL";

@@ -1,18 +1,10 @@
-//! Times as they are stored: microseconds since 1970 in our tables, Django's text in its own.
+//! Times of Django's tables: text.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use mnemosyne_domain::{StoreError, StoreResult};
 
 const DJANGO: &str = "%Y-%m-%d %H:%M:%S%.6f";
 const DJANGO_READ: &str = "%Y-%m-%d %H:%M:%S%.f";
-
-pub(super) fn micros(at: DateTime<Utc>) -> i64 {
-    at.timestamp_micros()
-}
-
-pub(super) fn from_micros(at: i64) -> StoreResult<DateTime<Utc>> {
-    DateTime::from_timestamp_micros(at).ok_or_else(|| StoreError::Corrupt(format!("{at} is no time")))
-}
 
 pub(super) fn to_django(at: DateTime<Utc>) -> String {
     at.format(DJANGO).to_string()

@@ -4,67 +4,12 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::Tokens;
-use mnemosyne_domain::{LibraryUid, McpToken, NewMcpToken, StoreError, StoreResult, Tool, UserId};
+use mnemosyne_domain::{LibraryUid, McpToken, NewMcpToken, StoreResult, Tool, UserId};
 
 use super::SqliteDatabase;
 use super::errors::{conflict, store_error};
-use super::time::{from_micros, micros};
-
-#[derive(sqlx::FromRow)]
-struct TokenRow {
-    id: i64,
-    user_id: i64,
-    name: String,
-    prefix: String,
-    digest: String,
-    tools: Option<String>,
-    libraries: Option<String>,
-    created_at: i64,
-    expires_at: Option<i64>,
-    last_used_at: Option<i64>,
-    revoked_at: Option<i64>,
-}
-
-impl TokenRow {
-    fn read(self) -> StoreResult<McpToken> {
-        let tools = names(self.tools)?
-            .map(|names| {
-                names
-                    .iter()
-                    .map(|name| Tool::parse(name).ok_or_else(|| corrupt(name)))
-                    .collect()
-            })
-            .transpose()?;
-        let libraries =
-            names(self.libraries)?.map(|names| names.into_iter().map(LibraryUid::from_store).collect());
-        Ok(McpToken {
-            id: self.id,
-            name: self.name,
-            prefix: self.prefix,
-            digest: self.digest,
-            user_id: UserId(self.user_id),
-            tools,
-            libraries,
-            created_at: from_micros(self.created_at)?,
-            expires_at: self.expires_at.map(from_micros).transpose()?,
-            last_used_at: self.last_used_at.map(from_micros).transpose()?,
-            revoked_at: self.revoked_at.map(from_micros).transpose()?,
-        })
-    }
-}
-
-fn corrupt(name: &str) -> StoreError {
-    StoreError::Corrupt(format!("{name:?} is no tool"))
-}
-
-fn names(list: Option<String>) -> StoreResult<Option<Vec<String>>> {
-    list.map(|text| serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string())))
-        .transpose()
-}
-
-fn list<'a>(names: Option<impl Iterator<Item = &'a str>>) -> Option<String> {
-    names.map(|names| serde_json::Value::from_iter(names).to_string())
-}
+use crate::rows::{TokenRow, list};
+use crate::time::micros;
 
 const INSERT: &str = "INSERT INTO mnemosyne_mcp_token \
     (user_id, name, prefix, digest, tools, libraries, created_at, expires_at) \

@@ -1,0 +1,163 @@
+//! Users and sessions: Django's tables.
+
+use chrono::{DateTime, Utc};
+use mnemosyne_domain::ports::Accounts;
+use mnemosyne_domain::{NewUser, SessionRecord, StoreResult, User, UserId};
+
+use super::PostgresDatabase;
+use super::errors::{conflict, one_row, store_error};
+
+#[derive(sqlx::FromRow)]
+struct UserRow {
+    id: i32,
+    password: String,
+    last_login: Option<DateTime<Utc>>,
+    is_superuser: bool,
+    username: String,
+    last_name: String,
+    email: String,
+    is_staff: bool,
+    is_active: bool,
+    date_joined: DateTime<Utc>,
+    first_name: String,
+}
+
+impl UserRow {
+    fn read(self) -> User {
+        User {
+            id: UserId(i64::from(self.id)),
+            username: self.username,
+            password: self.password,
+            email: self.email,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            is_superuser: self.is_superuser,
+            is_staff: self.is_staff,
+            is_active: self.is_active,
+            date_joined: self.date_joined,
+            last_login: self.last_login,
+        }
+    }
+}
+
+/// Django's key of a user. One that fits no `integer` is nobody's.
+fn key(id: UserId) -> i32 {
+    i32::try_from(id.0).unwrap_or(-1)
+}
+
+const INSERT_USER: &str = "INSERT INTO auth_user \
+    (password, last_login, is_superuser, username, last_name, email, is_staff, is_active, date_joined, first_name) \
+    VALUES ($1, NULL, $2, $3, '', $4, $5, TRUE, $6, '') RETURNING *";
+const USER_BY_NAME: &str = "SELECT * FROM auth_user WHERE username = $1";
+const USER_BY_ID: &str = "SELECT * FROM auth_user WHERE id = $1";
+const USERS: &str = "SELECT * FROM auth_user ORDER BY username";
+const SAVE_SESSION: &str = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES ($1, $2, $3) \
+    ON CONFLICT (session_key) DO UPDATE SET session_data = excluded.session_data, expire_date = excluded.expire_date";
+const SESSION: &str = "SELECT session_key, session_data, expire_date FROM django_session WHERE session_key = $1 AND expire_date > $2";
+
+#[async_trait::async_trait]
+impl Accounts for PostgresDatabase {
+    async fn create_user(&self, user: NewUser, now: DateTime<Utc>) -> StoreResult<User> {
+        sqlx::query_as::<_, UserRow>(INSERT_USER)
+            .bind(user.password)
+            .bind(user.is_superuser)
+            .bind(user.username)
+            .bind(user.email)
+            .bind(user.is_staff)
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await
+            .map(UserRow::read)
+            .map_err(conflict("username"))
+    }
+
+    async fn user_by_name(&self, username: &str) -> StoreResult<Option<User>> {
+        let row = sqlx::query_as::<_, UserRow>(USER_BY_NAME)
+            .bind(username)
+            .fetch_optional(&self.pool)
+            .await;
+        row.map(|row| row.map(UserRow::read)).map_err(store_error)
+    }
+
+    async fn user(&self, id: UserId) -> StoreResult<Option<User>> {
+        let row = sqlx::query_as::<_, UserRow>(USER_BY_ID)
+            .bind(key(id))
+            .fetch_optional(&self.pool)
+            .await;
+        row.map(|row| row.map(UserRow::read)).map_err(store_error)
+    }
+
+    async fn users(&self) -> StoreResult<Vec<User>> {
+        let rows = sqlx::query_as::<_, UserRow>(USERS)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(rows.into_iter().map(UserRow::read).collect())
+    }
+
+    async fn set_password(&self, id: UserId, encoded: &str) -> StoreResult<()> {
+        sqlx::query("UPDATE auth_user SET password = $2 WHERE id = $1")
+            .bind(key(id))
+            .bind(encoded)
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)
+            .and_then(one_row)
+    }
+
+    async fn set_last_login(&self, id: UserId, at: DateTime<Utc>) -> StoreResult<()> {
+        sqlx::query("UPDATE auth_user SET last_login = $2 WHERE id = $1")
+            .bind(key(id))
+            .bind(at)
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)
+            .and_then(one_row)
+    }
+
+    async fn save_session(&self, session: &SessionRecord) -> StoreResult<()> {
+        sqlx::query(SAVE_SESSION)
+            .bind(&session.key)
+            .bind(&session.data)
+            .bind(session.expires_at)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    async fn session(&self, key: &str, now: DateTime<Utc>) -> StoreResult<Option<SessionRecord>> {
+        let row = sqlx::query_as::<_, (String, String, DateTime<Utc>)>(SESSION)
+            .bind(key)
+            .bind(now)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let Some((key, data, expires_at)) = row else {
+            return Ok(None);
+        };
+        Ok(Some(SessionRecord {
+            key,
+            data,
+            expires_at,
+        }))
+    }
+
+    async fn delete_session(&self, key: &str) -> StoreResult<()> {
+        sqlx::query("DELETE FROM django_session WHERE session_key = $1")
+            .bind(key)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    async fn delete_expired_sessions(&self, now: DateTime<Utc>) -> StoreResult<u64> {
+        sqlx::query("DELETE FROM django_session WHERE expire_date <= $1")
+            .bind(now)
+            .execute(&self.pool)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(store_error)
+    }
+}

@@ -1,0 +1,64 @@
+//! What PostgreSQL's errors mean to callers.
+
+use mnemosyne_domain::{StoreError, StoreResult};
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgQueryResult;
+
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_COLUMN: &str = "42703";
+const DISK_FULL: &str = "53100";
+const INVALID_PASSWORD: &str = "28P01";
+const UNKNOWN_DATABASE: &str = "3D000";
+
+/// An error of the database in the words of the ports.
+pub(super) fn store_error(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::RowNotFound => StoreError::NotFound,
+        sqlx::Error::Database(database) => database_error(database.as_ref()),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+            StoreError::Corrupt(error.to_string())
+        }
+        sqlx::Error::PoolTimedOut => {
+            StoreError::Unavailable("the database does not answer, or is busy with other work".to_owned())
+        }
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+fn database_error(error: &dyn DatabaseError) -> StoreError {
+    if error.is_unique_violation() {
+        return StoreError::Conflict("value");
+    }
+    // What a row belongs to does not exist.
+    if error.is_foreign_key_violation() {
+        return StoreError::NotFound;
+    }
+    let message = error.message().to_owned();
+    match error.code().as_deref().unwrap_or_default() {
+        UNDEFINED_TABLE | UNDEFINED_COLUMN => StoreError::Schema(message),
+        DISK_FULL => StoreError::Unavailable("the disk that holds the database is full".to_owned()),
+        INVALID_PASSWORD => StoreError::Unavailable(format!(
+            "{message}; check APP_DB_USER and APP_DB_PASSWORD (written as they are, not percent-encoded)"
+        )),
+        UNKNOWN_DATABASE => StoreError::Unavailable(format!("{message}; check APP_DB_NAME")),
+        _ => StoreError::Unavailable(message),
+    }
+}
+
+/// The same, where a unique value that is taken has a name.
+pub(super) fn conflict(field: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |error| match store_error(error) {
+        StoreError::Conflict(_) => StoreError::Conflict(field),
+        other => other,
+    }
+}
+
+/// [`StoreError::NotFound`] where a change found no row.
+pub(super) fn one_row(done: PgQueryResult) -> StoreResult<()> {
+    if done.rows_affected() == 0 {
+        Err(StoreError::NotFound)
+    } else {
+        Ok(())
+    }
+}
