@@ -1,6 +1,7 @@
 //! What may be called from here.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use crate::http::{IpNetwork, host};
 use crate::reader::Reader;
@@ -13,6 +14,8 @@ pub struct NetworkSection {
     pub allowed_private_hosts: Vec<String>,
     /// The hub that models are pulled from, without a slash at its end.
     pub hf_endpoint: String,
+    /// Certificates of authorities that are believed besides the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<NetworkSection> {
@@ -22,9 +25,11 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<NetworkSection> {
         private_host,
     );
     let hf_endpoint = reader.base_url("HF_ENDPOINT");
+    let ca_file = reader.text("MNEMOSYNE_CA_FILE").map(PathBuf::from);
     Some(NetworkSection {
         allowed_private_hosts,
         hf_endpoint: hf_endpoint?,
+        ca_file,
     })
 }
 

@@ -861,6 +861,15 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         NETWORK,
+        "MNEMOSYNE_CA_FILE",
+        Roles::ALL,
+        None,
+        "/etc/ssl/private-ca.pem",
+        "A file with certificates (PEM) of authorities of your own, believed besides the system's by connections to S3 \
+         servers whose certificates are checked.",
+    ),
+    Setting::new(
+        NETWORK,
         "HF_ENDPOINT",
         Roles::COMMANDS,
         Some("https://huggingface.co"),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use mnemosyne_config::Role;
 
 /// The memory of everything you know.
 #[derive(Debug, Parser)]
@@ -18,6 +19,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run everything in one process: web, MCP and worker (the default)
     Serve(ServeArgs),
+    /// Run the web alone, on the servers of a deployment
+    App,
+    /// Run MCP alone, on the servers of a deployment
+    Mcp,
+    /// Run a worker alone, on the servers of a deployment
+    Worker(WorkerArgs),
     /// Take in files and folders
     Ingest(IngestArgs),
     /// Find passages
@@ -64,6 +71,13 @@ pub(crate) struct ServeArgs {
     /// Also load a small library in several types
     #[arg(long)]
     pub(crate) demo: bool,
+}
+
+#[derive(Debug, Args, Default)]
+pub(crate) struct WorkerArgs {
+    /// Its name on the broker; %h is this machine's name. Several workers of one machine need names of their own
+    #[arg(long, short = 'n', value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -230,6 +244,23 @@ pub(crate) struct ConfigArgs {
 pub(crate) struct HealthcheckArgs {
     /// app, mcp or worker
     pub(crate) role: String,
+}
+
+impl Command {
+    /// The role whose settings must be there.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::App => Role::App,
+            Self::Mcp => Role::Mcp,
+            Self::Worker(_) => Role::Worker,
+            _ => Role::All,
+        }
+    }
+
+    /// Whether it runs until it is told to stop.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::App | Self::Mcp | Self::Worker(_))
+    }
 }
 
 /// Accepts what operators of the system being replaced write: `python manage.py` in front is ignored, and dashes in the

@@ -10,34 +10,95 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use mnemosyne_blobs::files::FileBlobs;
 use mnemosyne_blobs::folder::FolderBucket;
+use mnemosyne_blobs::s3::{S3Blobs, S3Bucket, S3Settings, UploadSettings};
+use mnemosyne_cache::memcached::MemcachedCache;
 use mnemosyne_cache::memory::MemoryCache;
-use mnemosyne_config::{Config, EmbeddingDialect};
-use mnemosyne_domain::ports::SystemClock;
+use mnemosyne_config::{Config, EmbeddingDialect, S3Section};
+use mnemosyne_domain::StoreResult;
+use mnemosyne_domain::ports::{BlobStore, Cache, EmbedderRegistry, SourceBucket, SystemClock};
 use mnemosyne_graph::embedded::EmbeddedStore;
+use mnemosyne_graph::neo4j::{Neo4jSettings, Neo4jStore};
 use mnemosyne_http::{Outbound, OutboundSettings};
 use mnemosyne_inference::{Dialect, OpenAiSettings, Registry, RegistrySettings};
+use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, AmqpWorkerSettings, BrokerUrl};
 use mnemosyne_queue::in_process::InProcessQueue;
 use mnemosyne_sandbox::{Sandbox, SandboxSettings};
 use mnemosyne_services::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
+use mnemosyne_sql::postgres::{PostgresDatabase, PostgresSettings};
 use mnemosyne_sql::sqlite::SqliteDatabase;
 
 /// What a command or a role works with.
 pub(crate) struct Context {
     pub(crate) services: Arc<Services>,
-    pub(crate) knowledge: Arc<EmbeddedStore>,
-    relational: SqliteDatabase,
     pub(crate) config: Config,
+    knowledge: Knowledge,
+    relational: RelationalStore,
+    queue: Option<Arc<AmqpQueue>>,
+}
+
+/// The knowledge store that was chosen.
+#[derive(Clone)]
+pub(crate) enum Knowledge {
+    Embedded(Arc<EmbeddedStore>),
+    Neo4j(Arc<Neo4jStore>),
+}
+
+/// The relational database that was chosen.
+#[derive(Clone)]
+enum RelationalStore {
+    Sqlite(SqliteDatabase),
+    Postgres(PostgresDatabase),
 }
 
 impl Context {
-    /// Closes the stores, so that their files need no recovery at the next start. Nothing is lost where this is not done,
-    /// or not in time.
+    /// The knowledge store.
+    pub(crate) fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    /// Brings the relational schema up to date. The embedded one is, whenever it is opened.
+    pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
+        match &self.relational {
+            RelationalStore::Sqlite(_) => Ok(()),
+            RelationalStore::Postgres(database) => database.migrate().await.context("PostgreSQL"),
+        }
+    }
+
+    /// Makes the constraints and indexes of the knowledge store. The embedded one has them, whenever it is opened.
+    pub(crate) async fn set_up_knowledge(&self) -> anyhow::Result<()> {
+        match &self.knowledge {
+            Knowledge::Embedded(_) => Ok(()),
+            Knowledge::Neo4j(store) => store.setup().await.context("Neo4j"),
+        }
+    }
+
+    /// Closes what is open, so that files need no recovery at the next start and servers see an end. Nothing is lost where
+    /// this is not done, or not in time.
     pub(crate) async fn close(&self) {
         let closing = async {
-            tokio::join!(self.knowledge.close(), self.relational.close());
+            if let Some(queue) = &self.queue {
+                queue.close().await;
+            }
+            if let Knowledge::Embedded(store) = &self.knowledge {
+                store.close().await;
+            }
+            match &self.relational {
+                RelationalStore::Sqlite(database) => database.close().await,
+                RelationalStore::Postgres(database) => database.close().await,
+            }
         };
         if tokio::time::timeout(CLOSE, closing).await.is_err() {
             tracing::warn!("the stores could not be closed in time; the next start reads their logs");
+        }
+    }
+}
+
+impl Knowledge {
+    /// Brings the indexes in memory up to date, so that a search does not pay for what came in since the last one.
+    pub(crate) async fn warm(&self) -> StoreResult<()> {
+        match self {
+            Self::Embedded(store) => store.warm().await,
+            Self::Neo4j(_) => Ok(()),
         }
     }
 }
@@ -52,43 +113,150 @@ const MAX_ATTEMPTS: u32 = 5;
 /// Together with a worker's poll below the 15 s after which a lost run must be taken over.
 const LEASE: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Connections to PostgreSQL besides those that jobs use.
+const DATABASE_CONNECTIONS: u32 = 10;
 
-/// Opens the data folder, makes what is missing in it, and binds the use cases to it.
-pub(crate) async fn open(config: Config) -> anyhow::Result<Context> {
+/// The name of this machine, as `gethostname` gives it.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Opens what the configuration chooses, makes what is missing in the data folder, and binds the use cases to it. Servers
+/// are not asked whether they are there. `worker` is the name that a worker in this process has, if there is one.
+pub(crate) async fn open(config: Config, worker: Option<&str>) -> anyhow::Result<Context> {
     let data = config.data.as_path();
     private_folder(data)?;
     let secret_key = match &config.secret_key {
         Some(secret) => SecretKey::new(secret.expose()),
         None => SecretKey::new(&stored_secret_key(&data.join("secret_key"))?),
     };
-    let knowledge = Arc::new(
-        EmbeddedStore::open(data)
-            .await
-            .with_context(|| format!("the knowledge store in {} cannot be opened", data.display()))?,
-    );
-    let relational = SqliteDatabase::open(&data.join("mnemosyne.db"))
-        .await
-        .with_context(|| format!("the database in {} cannot be opened", data.display()))?;
-    let blobs = FileBlobs::open(&data.join("blobs"))
-        .await
-        .with_context(|| format!("the files in {} cannot be opened", data.display()))?;
+    let embedders: Arc<dyn EmbedderRegistry> = Arc::new(registry(&config)?);
+    let knowledge = knowledge(&config, embedders.as_ref()).await?;
+    let relational = relational(&config).await?;
+    let queue = broker(&config, worker)?;
     let backends = Backends {
-        knowledge: Arc::clone(&knowledge) as Arc<_>,
-        relational: Arc::new(relational.clone()),
-        blobs: Arc::new(blobs),
-        cache: Arc::new(MemoryCache::default()),
-        queue: Arc::new(InProcessQueue::default()),
-        bucket: Arc::new(FolderBucket::new(config.files.daedalus_folder.clone())),
-        embedders: Arc::new(registry(&config)?),
+        knowledge: match &knowledge {
+            Knowledge::Embedded(store) => Arc::clone(store) as Arc<_>,
+            Knowledge::Neo4j(store) => Arc::clone(store) as Arc<_>,
+        },
+        relational: match &relational {
+            RelationalStore::Sqlite(database) => Arc::new(database.clone()) as Arc<_>,
+            RelationalStore::Postgres(database) => Arc::new(database.clone()) as Arc<_>,
+        },
+        blobs: blobs(&config).await?,
+        cache: cache(&config)?,
+        queue: match &queue {
+            Some(queue) => Arc::clone(queue) as Arc<_>,
+            None => Arc::new(InProcessQueue::default()) as Arc<_>,
+        },
+        bucket: bucket(&config)?,
+        embedders,
         extractor: Arc::new(sandbox(&config)?),
         clock: Arc::new(SystemClock),
     };
     let services = Arc::new(Services::new(backends, secret_key, settings(&config)));
     Ok(Context {
         services,
+        config,
         knowledge,
         relational,
-        config,
+        queue,
+    })
+}
+
+async fn knowledge(config: &Config, embedders: &dyn EmbedderRegistry) -> anyhow::Result<Knowledge> {
+    let Some(url) = &config.servers.graph else {
+        let data = config.data.as_path();
+        let store = EmbeddedStore::open(data)
+            .await
+            .with_context(|| format!("the knowledge store in {} cannot be opened", data.display()))?;
+        return Ok(Knowledge::Embedded(Arc::new(store)));
+    };
+    let settings = Neo4jSettings {
+        system_space: Some(embedders.system().model().space()),
+        ..Neo4jSettings::from_url(url.expose()).context("NEOMODEL_NEO4J_BOLT_URL")?
+    };
+    let store = Neo4jStore::connect_lazy(settings).context("Neo4j")?;
+    Ok(Knowledge::Neo4j(Arc::new(store)))
+}
+
+async fn relational(config: &Config) -> anyhow::Result<RelationalStore> {
+    let Some(database) = &config.servers.database else {
+        let data = config.data.as_path();
+        let database = SqliteDatabase::open(&data.join("mnemosyne.db"))
+            .await
+            .with_context(|| format!("the database in {} cannot be opened", data.display()))?;
+        return Ok(RelationalStore::Sqlite(database));
+    };
+    let concurrency = u32::try_from(config.worker.concurrency).unwrap_or(u32::MAX);
+    Ok(RelationalStore::Postgres(PostgresDatabase::connect_lazy(
+        &PostgresSettings {
+            host: database.host.clone(),
+            port: database.port,
+            database: database.name.clone(),
+            user: database.user.clone(),
+            password: database.password.expose().to_owned(),
+            connections: DATABASE_CONNECTIONS.saturating_add(concurrency),
+        },
+    )))
+}
+
+fn broker(config: &Config, worker: Option<&str>) -> anyhow::Result<Option<Arc<AmqpQueue>>> {
+    let Some(url) = &config.servers.broker else {
+        return Ok(None);
+    };
+    let url = BrokerUrl::parse(url.expose()).context("CELERY_BROKER_URL")?;
+    let mut settings = AmqpSettings::new(url, env!("CARGO_PKG_VERSION"));
+    settings.worker = worker.map(|node| AmqpWorkerSettings {
+        node: node.to_owned(),
+        concurrency: u16::try_from(config.worker.concurrency).unwrap_or(u16::MAX),
+        queues: config.worker.queues.clone(),
+    });
+    Ok(Some(Arc::new(AmqpQueue::connect_lazy(settings))))
+}
+
+async fn blobs(config: &Config) -> anyhow::Result<Arc<dyn BlobStore>> {
+    let Some(storage) = &config.servers.storage else {
+        let data = config.data.as_path();
+        let files = FileBlobs::open(&data.join("blobs"))
+            .await
+            .with_context(|| format!("the files in {} cannot be opened", data.display()))?;
+        return Ok(Arc::new(files));
+    };
+    let spool = UploadSettings::new(config.data.join("spool"));
+    let blobs = S3Blobs::open(&s3(config, storage), spool)
+        .await
+        .context("AWS_S3_ENDPOINT_URL")?;
+    Ok(Arc::new(blobs))
+}
+
+fn bucket(config: &Config) -> anyhow::Result<Arc<dyn SourceBucket>> {
+    Ok(match &config.servers.daedalus {
+        None => Arc::new(FolderBucket::new(config.files.daedalus_folder.clone())),
+        Some(bucket) => Arc::new(S3Bucket::open(&s3(config, bucket)).context("DAEDALUS_S3_ENDPOINT_URL")?),
+    })
+}
+
+fn s3(config: &Config, section: &S3Section) -> S3Settings {
+    S3Settings {
+        verify_tls: section.verify,
+        ca_file: config.network.ca_file.clone(),
+        ..S3Settings::new(
+            &section.endpoint_url,
+            &section.region,
+            &section.bucket,
+            &section.access_key_id,
+            section.secret_access_key.expose(),
+        )
+    }
+}
+
+fn cache(config: &Config) -> anyhow::Result<Arc<dyn Cache>> {
+    Ok(match &config.servers.memcached {
+        None => Arc::new(MemoryCache::default()),
+        Some(memcached) => Arc::new(
+            MemcachedCache::open(&memcached.location, &memcached.prefix).context("KVDB_LOCATION")?,
+        ),
     })
 }
 

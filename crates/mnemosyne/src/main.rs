@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod listen;
 mod logging;
+mod roles;
 mod serve;
 
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Command::Config(args) if args.markdown => return commands::offline::settings_table(),
         _ => {}
     }
-    let config = match Config::read(&ProcessEnvironment) {
+    let config = match Config::read_for(&ProcessEnvironment, command.role()) {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         eprintln!("error: the TLS provider is installed twice");
         return ExitCode::FAILURE;
     }
-    let is_server = matches!(command, Command::Serve(_));
+    let is_server = command.is_server();
     logging::start(&config, is_server);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

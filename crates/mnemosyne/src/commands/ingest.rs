@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{self, explain, grouped};
 use crate::cli::IngestArgs;
 use crate::context::Context;
-use crate::serve::{INTERRUPTED, Signals};
+use crate::roles::{INTERRUPTED, Signals};
 
 /// How often the table of jobs is looked at.
 const LOOK: Duration = Duration::from_millis(100);

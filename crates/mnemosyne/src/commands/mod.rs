@@ -20,12 +20,15 @@ use mnemosyne_domain::{Library, LibraryUid, Principal};
 use mnemosyne_services::Services;
 
 use crate::cli::Command;
-use crate::{context, serve};
+use crate::{context, roles, serve};
 
 /// Runs one command to its end.
 pub(crate) async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(args, config).await,
+        Command::App => roles::app(config).await,
+        Command::Mcp => roles::mcp(config).await,
+        Command::Worker(args) => roles::worker(args, config).await,
         Command::Extract(args) => documents::extract(args, &config).await,
         Command::Chunk(args) => documents::chunk(args, &config).await,
         Command::Models(command) => models::run(command, &config).await,
@@ -33,7 +36,7 @@ pub(crate) async fn run(command: Command, config: Config) -> anyhow::Result<Exit
         Command::Config(_) => offline::config(),
         Command::Openapi => Ok(offline::openapi()),
         other => {
-            let context = context::open(config).await?;
+            let context = context::open(config, None).await?;
             let result = with_store(other, &context).await;
             context.close().await;
             result
@@ -51,11 +54,14 @@ async fn with_store(command: Command, context: &context::Context) -> anyhow::Res
         Command::SeedSigningKey(args) => tokens::seed_signing_key(args, &context.services).await,
         Command::Createsuperuser(args) => accounts::create_superuser(args, &context.services).await,
         Command::Changepassword(args) => accounts::change_password(args, &context.services).await,
-        Command::Migrate => setup::migrate(),
-        Command::Setup => setup::setup(&context.services).await,
+        Command::Migrate => setup::migrate(context).await,
+        Command::Setup => setup::setup(context).await,
         Command::LoadLibraryTypes => setup::load_library_types(),
-        Command::SetupNeo4jIndexes => setup::indexes(&context.services).await,
+        Command::SetupNeo4jIndexes => setup::indexes(context).await,
         Command::Serve(_)
+        | Command::App
+        | Command::Mcp
+        | Command::Worker(_)
         | Command::Extract(_)
         | Command::Chunk(_)
         | Command::Models(_)
