@@ -251,6 +251,12 @@ def status(*arguments, **options):
     return launcher.returncode
 
 
+WAITING = """
+sleep 1000 >/dev/null & trap 'kill $!; echo asked to end; exit' TERM
+echo "$MNEMOSYNE_TEST_SERVICES"; wait
+"""
+
+
 def the_command(checks, names):
     with checks.that("run: the exit status is that of the command"):
         assert status("memcached", "--", "sh", "-c", 'test -n "$MNEMOSYNE_TEST_MEMCACHED" && exit 7') == 7
@@ -265,12 +271,12 @@ def the_command(checks, names):
         assert said == "services: minio is built with Go, which is not here\n", said
     for number, expected in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 128 + signal.SIGTERM)):
         with checks.that(f"run: nothing is left when the launcher gets {number.name}"):
-            with run(*names, "--", "sh", "-c", 'echo "$MNEMOSYNE_TEST_SERVICES"; exec sleep 1000', start_new_session=True) as launcher:
+            with run(*names, "--", "sh", "-c", WAITING, start_new_session=True) as launcher:
                 folder = pathlib.Path(launcher.stdout.readline().strip()).parent
                 assert len(processes_of(folder)) >= len(names)
                 launcher.send_signal(number)
                 assert launcher.wait(PATIENCE) == expected, launcher.returncode
-                launcher.stdout.read()  # ends when the command has ended as well
+                assert launcher.stdout.read() == "asked to end\n"  # and the command has ended, or this would wait
             eventually(lambda: not processes_of(folder), f"left: {processes_of(folder)}")
             eventually(lambda: not folder.exists(), f"left: {folder}")
 
