@@ -37,7 +37,8 @@ import urllib.request
 
 import s3
 
-PATIENCE = 120
+# Long enough for a machine that builds something at the same time.
+PATIENCE = 300
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "mnemosyne-services"
 # Every process of a server carries it, and by it they are found again: parents and process groups change, this does not.
 MARK = "MNEMOSYNE_SERVICES_HOME"
@@ -283,15 +284,15 @@ class Server:
     def home(self):
         return self.workspace.folder / self.name
 
-    @property
-    def log(self):
-        return self.home / "log.txt"
+    def logs(self):
+        return [self.home / "log.txt"]
 
     def log_tail(self):
-        try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-25:])
-        except OSError:
-            return "(no log)"
+        lines = []
+        for log in self.logs():
+            with contextlib.suppress(OSError):
+                lines += log.read_text(errors="replace").splitlines()[-25:]
+        return "\n".join(lines)
 
     def base_environment(self):
         return {"PATH": os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin", "HOME": str(self.home),
@@ -330,7 +331,7 @@ class Server:
     def spawn(self, arguments, environment, folder=None):
         if self.closing:
             raise RuntimeError(f"{self.name}: the launcher is closing")
-        with open(self.log, "ab") as log:
+        with open(self.home / "log.txt", "ab") as log:
             drop = {} if self.user is None else {
                 "user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []}
             return spawn(arguments, self.ends_with, env={**self.base_environment(), **environment},
@@ -521,6 +522,9 @@ db.tx_log.preallocate=false
         java, _ = self.java()
         self.tool([java, "-Xmx256m", "-cp", self.class_path(), "org.neo4j.cli.AdminTool", "dbms", "set-initial-password",
                    self.password], env={**self.base_environment(), **self.folders()})
+
+    def logs(self):
+        return [*super().logs(), self.home / "logs" / "neo4j.log"]
 
     def class_path(self):
         return f"{CACHE / f'neo4j-{self.version}' / 'lib'}/*:{self.home / 'conf'}"
