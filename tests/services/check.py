@@ -264,6 +264,10 @@ def the_command(checks, names):
         assert status("memcached", "--", "sh", "-c", "exit 125", stderr=subprocess.DEVNULL) == 1
     with checks.that("run: a service that there is not is an error of the caller"):
         assert status("oracle", "--", "true", stderr=subprocess.DEVNULL) == 2
+    with checks.that("run: two servers with the same variables are an error of the caller"):
+        assert status("minio", "versitygw", "--", "true", stderr=subprocess.DEVNULL) == 2
+    with checks.that("run: a command that there is not is told apart from its failure"):
+        assert status("memcached", "--", "/no/such/command", stderr=subprocess.DEVNULL) == 127
     with checks.that("run: 125 and one sentence where a server cannot be had"), tempfile.TemporaryDirectory() as empty:
         with run("minio", "--", "true", stderr=subprocess.PIPE, env={"PATH": empty, "XDG_CACHE_HOME": empty}) as launcher:
             _, said = launcher.communicate()

@@ -195,10 +195,15 @@ def apt_install(service, *packages):
         if not shutil.which("sudo") or subprocess.run([*as_root, "true"], capture_output=True).returncode:
             raise Unavailable(f"{service} needs the packages {' '.join(packages)}; neither root nor sudo without a password")
     say(f"{service}: installing the packages {' '.join(packages)}")
-    done = subprocess.run([*as_root, "sh", "-c", _APT, "sh", *packages], stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode:
-        raise Unavailable(f"{service}: apt-get cannot install {' '.join(packages)}: {last_line(done.stdout)}")
+    with subprocess.Popen([*as_root, "sh", "-c", _APT, "sh", *packages], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as installing:
+        try:
+            told, _ = installing.communicate()
+        except BaseException:
+            installing.terminate()  # it cleans up, and is waited for
+            raise
+    if installing.returncode:
+        raise Unavailable(f"{service}: apt-get cannot install {' '.join(packages)}: {last_line(told)}")
 
 
 def last_line(text):
@@ -241,6 +246,7 @@ class Server:
     """One server. `start` makes its data at the first time; ports and data stay until the workspace is closed."""
 
     name = ""
+    kind = ""  # servers of one kind have the same variables
     stop_signal = signal.SIGTERM
     ends_with = signal.SIGKILL
     user = None
@@ -396,7 +402,7 @@ class Server:
 class Postgres(Server):
     """PostgreSQL: the product's role owns one database and is no superuser; tests get a superuser."""
 
-    name = "postgres"
+    name = kind = "postgres"
     stop_signal = signal.SIGINT  # "fast": it does not wait for clients
     ends_with = signal.SIGQUIT
     user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
@@ -457,6 +463,8 @@ class Postgres(Server):
 
 class Neo4j(Server):
     """Neo4j community, from its Maven artefacts."""
+
+    kind = "neo4j"
 
     def __init__(self, version, workspace=None):
         super().__init__(workspace)
@@ -570,7 +578,7 @@ db.tx_log.preallocate=false
 class RabbitMq(Server):
     """RabbitMQ, with a port mapper (epmd) of its own that stays while the broker is stopped."""
 
-    name = "rabbitmq"
+    name = kind = "rabbitmq"
     programs = pathlib.Path("/usr/lib/rabbitmq/bin")
 
     def install(self):
@@ -646,7 +654,7 @@ log.file = false
 
 
 class Memcached(Server):
-    name = "memcached"
+    name = kind = "memcached"
 
     def install(self):
         with one_at_a_time(self.name):
@@ -683,7 +691,8 @@ class Memcached(Server):
 class S3(Server):
     """What the two S3 servers have in common: a Go module, keys and buckets."""
 
-    module = package = version = health = ""
+    kind = "s3"
+    package = version = health = ""
     BUCKETS = ("mnemosyne-content", "daedalus")
 
     @property
@@ -853,7 +862,7 @@ class Servers:
         self.close()
 
     def environment(self):
-        """The variables of all servers and the control command. Two servers of one kind would fight for the same."""
+        """The variables of all servers and the control command."""
         everything = {"MNEMOSYNE_TEST_SERVICES": str(self.workspace.folder / "control")}
         for server in self.servers.values():
             everything |= server.environment()
@@ -964,13 +973,12 @@ def main(arguments):
     if unknown := [name for name in names if name not in SERVICES]:
         say(f"unknown: {' '.join(unknown)}; there is {', '.join(SERVICES)}")
         return 2
-    kinds = [name.partition("-")[0].replace("versitygw", "minio") for name in names]
-    if command and len(set(kinds)) < len(kinds):
-        say("two servers of one kind have the same variables; run the command twice")
-        return 2
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     servers = Servers(*names)
+    if command and len({server.kind for server in servers.servers.values()}) < len(names):
+        say("two servers of one kind have the same variables; run the command twice")
+        return 2
     try:
         for name in names:
             began = time.monotonic()
@@ -987,11 +995,11 @@ def main(arguments):
     except RuntimeError as error:
         say(f"cannot be started: {error}")
         return NOT_TO_BE_HAD
-    except FileNotFoundError as error:
-        if command and error.filename == command[0]:
-            say(error)
-            return 127
-        raise
+    except OSError as error:
+        if not command or error.filename != command[0]:
+            raise
+        say(error)
+        return 127 if isinstance(error, FileNotFoundError) else 126
     except Interrupted as interrupted:
         return 128 + interrupted.number
 
