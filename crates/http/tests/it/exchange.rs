@@ -75,7 +75,7 @@ async fn a_body_is_sent_whole_from_memory_and_in_pieces() {
 #[tokio::test]
 async fn what_stands_still_ends() {
     let impatient = outbound_with(OutboundSettings {
-        timeout: Duration::from_millis(100),
+        timeout: Duration::from_millis(500),
         ..OutboundSettings::default()
     });
     let silent = Server::start(|_| Answer::Silence).await;
