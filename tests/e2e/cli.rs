@@ -369,3 +369,92 @@ fn the_settings_in_force_are_shown_without_their_secrets() {
     );
     assert!(!output.contains(secret), "a secret is printed");
 }
+
+#[test]
+fn what_cannot_be_taken_in_holds_nothing_else_up() {
+    let installation = Installation::new();
+    let folder = papers(&installation);
+    fs::write(
+        installation.path("papers/bad\u{1}.md"),
+        "# Bad\n\nIts name holds a control character.\n",
+    )
+    .unwrap();
+    std::os::unix::fs::symlink("kiln.md", installation.path("papers/link.md")).unwrap();
+    let output = installation
+        .run(&[
+            "ingest",
+            &folder,
+            "--library",
+            "Papers",
+            "--type",
+            "technical",
+            "--json",
+        ])
+        .failed();
+    assert_eq!(output.code, Some(1));
+    let jobs = output.json();
+    let jobs = jobs.as_array().unwrap();
+    let (failed, completed): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job["status"] == "failed");
+    assert_eq!((failed.len(), completed.len()), (1, 2), "{jobs:?}");
+    assert_eq!(failed[0]["error"]["code"], "invalid");
+    let keys =
+        |job: &serde_json::Value| -> Vec<String> { job.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(keys(failed[0]), keys(completed[0]), "one form for all");
+    for absent in ["job_id", "item_uid", "created_at"] {
+        assert!(failed[0][absent].is_null(), "{absent}");
+    }
+    let output = installation
+        .run(&["ingest", &folder, "--library", "Papers"])
+        .failed();
+    assert!(output.stdout.contains("2 of 3 files"), "{}", output.stdout);
+    assert!(
+        output.stderr.contains("links are not followed: 1."),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn ingest_leaves_what_others_asked_for_to_the_server() {
+    let mut installation = Installation::new().with("CELERY_QUEUES", "batch");
+    let server = installation.serve();
+    server.make_workspace("w", "technical");
+    let job = server.upload("w", "waits.md", b"# Waits\n\nNobody here serves its queue.\n");
+    let id = job["job_id"].as_str().unwrap();
+    server.kill();
+    // Neither queue of this setting is that of the command itself.
+    installation.set("CELERY_QUEUES", "celery,embedding");
+    let folder = papers(&installation);
+    installation
+        .run(&["ingest", &folder, "--library", "Papers", "--type", "technical"])
+        .succeeded();
+    installation.set("CELERY_QUEUES", "batch");
+    let server = installation.serve();
+    let job = server.job(id);
+    assert_eq!(
+        (&job["status"], &job["attempts"]),
+        (&"pending".into(), &0.into()),
+        "{job}"
+    );
+}
+
+#[test]
+fn a_second_ingest_tries_again_what_failed() {
+    let installation = Installation::new();
+    let locked = broken_path("encrypted.pdf");
+    let words = [
+        "ingest",
+        &locked.to_string_lossy(),
+        "--library",
+        "Papers",
+        "--type",
+        "technical",
+        "--json",
+    ];
+    let first = installation.run(&words).failed().json();
+    let second = installation.run(&words).failed().json();
+    assert_eq!(first[0]["job_id"], second[0]["job_id"]);
+    assert_eq!(second[0]["error"]["code"], "encrypted");
+    let begun = |jobs: &serde_json::Value| jobs[0]["started_at"].as_str().unwrap().to_owned();
+    assert!(begun(&first) < begun(&second), "{first} {second}");
+}

@@ -16,6 +16,13 @@ fn a_second_start_finds_everything_and_shows_no_secret_again() {
     let token = server.token();
     let before = server.search(&json!({ "query": "vermilion valve", "workspace_id": "kept" }));
     assert!(server.stop().success());
+    for entry in std::fs::read_dir(installation.data()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(
+            !name.ends_with("-wal"),
+            "{name} is left of a server that stopped in order"
+        );
+    }
 
     let server = installation.serve();
     for label in ["password:", "token:", "administrator:"] {

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use mnemosyne_config::IpNetwork;
-use mnemosyne_services::Services;
+use mnemosyne_services::{ServiceResult, Services};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::{ApiError, ApiResult};
 use crate::metrics::Metrics;
 
 /// Requests that may be worked on at once; more are answered 503 at once, which is kinder than a queue nobody sees.
@@ -75,5 +76,20 @@ impl fmt::Debug for AppState {
         f.debug_struct("AppState")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
+    }
+}
+
+/// Runs a change to its end even where the client goes away in the middle of it.
+pub(crate) async fn to_the_end<T, F>(
+    state: &AppState,
+    change: impl FnOnce(Arc<Services>) -> F,
+) -> ApiResult<T>
+where
+    T: Send + 'static,
+    F: Future<Output = ServiceResult<T>> + Send + 'static,
+{
+    match tokio::spawn(change(Arc::clone(&state.services))).await {
+        Ok(answer) => Ok(answer?),
+        Err(error) => Err(ApiError::internal(&format!("a change broke down: {error}"))),
     }
 }

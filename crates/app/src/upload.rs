@@ -48,7 +48,7 @@ impl PendingUpload {
     /// Forgets the file of a form that is refused, before the answer: the same file may come again at once.
     async fn forget(mut self) {
         if let Some(upload) = self.upload.take() {
-            abandon(&self.services, upload).await;
+            self.services.abandon_upload(upload).await;
         }
     }
 }
@@ -57,13 +57,7 @@ impl Drop for PendingUpload {
     fn drop(&mut self) {
         let Some(upload) = self.upload.take() else { return };
         let services = Arc::clone(&self.services);
-        tokio::spawn(async move { abandon(&services, upload).await });
-    }
-}
-
-async fn abandon(services: &Services, upload: Upload) {
-    if let Err(error) = services.abandon_upload(upload).await {
-        tracing::warn!(%error, "a file of a refused upload was not removed");
+        tokio::spawn(async move { services.abandon_upload(upload).await });
     }
 }
 

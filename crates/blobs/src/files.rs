@@ -74,18 +74,8 @@ impl FileBlobs {
         let root: Arc<Path> = folder.into();
         let opened = Arc::clone(&root);
         blocking(move || {
-            let drafts = opened.join(layout::DRAFTS);
-            make_folder(&drafts)?;
-            for entry in std::fs::read_dir(&drafts)? {
-                let entry = entry?;
-                let written = entry.metadata()?.modified()?;
-                let age = SystemTime::now().duration_since(written).unwrap_or_default();
-                if age >= DRAFT_AGE {
-                    // Another process may be tidying up too.
-                    let _ = std::fs::remove_file(entry.path());
-                }
-            }
-            Ok(())
+            make_folder(&opened.join(layout::DRAFTS))?;
+            remove_drafts(&opened, DRAFT_AGE)
         })
         .await?;
         Ok(Self { root })
@@ -114,6 +104,40 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
+}
+
+/// The entries of a folder, none where it is missing or no folder.
+fn entries(folder: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
+    match std::fs::read_dir(folder) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Vec::new())
+        }
+        listed => listed?.collect(),
+    }
+}
+
+/// Whether a file was written longer ago than that; not where it is gone meanwhile.
+fn is_older(entry: &std::fs::DirEntry, age: Duration) -> io::Result<bool> {
+    let written = match entry.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        found => found?.modified()?,
+    };
+    Ok(SystemTime::now().duration_since(written).unwrap_or_default() >= age)
+}
+
+fn remove_drafts(root: &Path, age: Duration) -> io::Result<()> {
+    for entry in entries(&root.join(layout::DRAFTS))? {
+        if is_older(&entry, age)? {
+            // Another process may be tidying up too.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(
@@ -226,6 +250,29 @@ impl BlobStore for FileBlobs {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&error)),
             _ => Ok(()),
         }
+    }
+
+    async fn older_than(&self, first_byte: u8, age: Duration) -> StoreResult<Vec<String>> {
+        let root = Arc::clone(&self.root);
+        blocking(move || {
+            if first_byte == 0 {
+                remove_drafts(&root, age)?;
+            }
+            let mut found = Vec::new();
+            for folder in entries(&layout::folder_of(&root, first_byte))? {
+                for file in entries(&folder.path())? {
+                    let name = file.file_name();
+                    let digest = name.to_str().filter(|name| layout::is_digest(name));
+                    if let Some(digest) = digest
+                        && is_older(&file, age)?
+                    {
+                        found.push(digest.to_owned());
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
 }
 

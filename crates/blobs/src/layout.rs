@@ -32,6 +32,22 @@ pub(crate) fn key_of(digest: &str) -> Option<String> {
     is_digest(digest).then(|| format!("{KEY_PREFIX}{}/{}/{digest}", &digest[..2], &digest[2..4]))
 }
 
+/// How the keys of the blobs begin whose digest begins with this byte.
+pub(crate) fn keys_of(first_byte: u8) -> String {
+    format!("{KEY_PREFIX}{}/", hex::encode([first_byte]))
+}
+
+/// The digest that a key in the bucket is of. `None` for what is no key of a blob.
+pub(crate) fn digest_of(key: &str) -> Option<&str> {
+    let digest = key.rsplit('/').next()?;
+    (key_of(digest)? == key).then_some(digest)
+}
+
+/// The folder of the blobs whose digest begins with this byte.
+pub(crate) fn folder_of(root: &Path, first_byte: u8) -> PathBuf {
+    root.join(hex::encode([first_byte]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +61,17 @@ mod tests {
         );
         assert_eq!(key_of(&digest), Some(format!("blobs/01/23/{digest}")));
         assert_eq!(key_of("probe"), None);
+        let key = key_of(&digest).unwrap();
+        assert!(key.starts_with(&keys_of(0x01)));
+        assert_eq!(digest_of(&key), Some(digest.as_str()));
+        for bad in [
+            PROBE_KEY,
+            &digest,
+            &format!("blobs/00/23/{digest}"),
+            &format!("{key}/"),
+        ] {
+            assert_eq!(digest_of(bad), None, "{bad}");
+        }
         for bad in ["", "../../etc/passwd", &digest.to_uppercase(), &digest[1..]] {
             assert_eq!(file_of(Path::new("/b"), bad), None, "{bad:?}");
             assert_eq!(key_of(bad), None, "{bad:?}");

@@ -213,8 +213,10 @@ pub struct Job {
     pub stage: Stage,
     /// 0 to 1.
     pub progress: f32,
-    /// How often a worker has begun it.
+    /// How often a worker has begun it without coming to a failure.
     pub attempts: u32,
+    /// How many attempts ended with a failure since it was asked for, or put back to work by hand.
+    pub failures: u32,
     /// What it has made so far.
     pub counts: JobCounts,
     /// Milliseconds spent in each stage, by [`Stage::as_str`].
@@ -229,4 +231,11 @@ pub struct Job {
     pub finished_at: Option<DateTime<Utc>>,
     /// Not before this moment is it begun (again).
     pub due_at: DateTime<Utc>,
+}
+
+impl Job {
+    /// How often a worker has begun it since it was asked for, or put back to work by hand.
+    pub fn runs(&self) -> u32 {
+        self.attempts.saturating_add(self.failures)
+    }
 }

@@ -25,12 +25,29 @@ use mnemosyne_sql::sqlite::SqliteDatabase;
 pub(crate) struct Context {
     pub(crate) services: Arc<Services>,
     pub(crate) knowledge: Arc<EmbeddedStore>,
+    relational: SqliteDatabase,
     pub(crate) config: Config,
 }
 
+impl Context {
+    /// Closes the stores, so that their files need no recovery at the next start. Nothing is lost where this is not done,
+    /// or not in time.
+    pub(crate) async fn close(&self) {
+        let closing = async {
+            tokio::join!(self.knowledge.close(), self.relational.close());
+        };
+        if tokio::time::timeout(CLOSE, closing).await.is_err() {
+            tracing::warn!("the stores could not be closed in time; the next start reads their logs");
+        }
+    }
+}
+
+/// How long closing the stores may take.
+const CLOSE: Duration = Duration::from_secs(2);
+
 /// Chunks that are embedded between two notes of progress.
 const EMBED_STEP: usize = 32;
-/// Attempts before a job fails for good.
+/// A job that was begun this often without coming to an end fails for good.
 const MAX_ATTEMPTS: u32 = 5;
 /// Together with a worker's poll below the 15 s after which a lost run must be taken over.
 const LEASE: Duration = Duration::from_secs(10);
@@ -57,7 +74,7 @@ pub(crate) async fn open(config: Config) -> anyhow::Result<Context> {
         .with_context(|| format!("the files in {} cannot be opened", data.display()))?;
     let backends = Backends {
         knowledge: Arc::clone(&knowledge) as Arc<_>,
-        relational: Arc::new(relational),
+        relational: Arc::new(relational.clone()),
         blobs: Arc::new(blobs),
         cache: Arc::new(MemoryCache::default()),
         queue: Arc::new(InProcessQueue::default()),
@@ -70,6 +87,7 @@ pub(crate) async fn open(config: Config) -> anyhow::Result<Context> {
     Ok(Context {
         services,
         knowledge,
+        relational,
         config,
     })
 }
@@ -176,12 +194,23 @@ fn stored_secret_key(file: &Path) -> anyhow::Result<String> {
         let linked = written.and_then(|()| fs::hard_link(&draft, file));
         let _ = fs::remove_file(&draft);
         match linked {
-            Ok(()) => {}
+            // Whoever reads the key from now on relies on it, so its name has to outlive a power cut too.
+            Ok(()) => {
+                sync_folder_of(file).with_context(|| format!("{} cannot be written", file.display()))?
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("{} cannot be written", file.display())),
         }
     }
     bail!("{} cannot be read back", file.display())
+}
+
+fn sync_folder_of(file: &Path) -> std::io::Result<()> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
 }
 
 fn write_private(file: &Path, text: &str) -> std::io::Result<()> {

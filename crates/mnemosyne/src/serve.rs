@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mnemosyne_config::Config;
-use mnemosyne_domain::{Principal, Queue};
+use mnemosyne_domain::Principal;
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_mcp::McpSettings;
 use mnemosyne_services::tokens::TokenRequest;
 use mnemosyne_worker::WorkerSettings;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::ServeArgs;
@@ -61,9 +61,10 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
         Arc::clone(&context.services),
         WorkerSettings {
             name: format!("serve-{}", std::process::id()),
-            queues: worker_queues(&context.config),
+            queues: context.config.worker.queues.clone(),
             concurrency: context.config.worker.concurrency,
             poll: POLL,
+            upkeep: true,
         },
         stop.clone(),
     );
@@ -89,14 +90,26 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
         Ok(())
     });
 
-    let reason = until_told(&mut roles).await;
+    let mut signals = Signals::new().context("signals cannot be waited for")?;
+    let reason = until_told(&mut roles, &mut signals).await;
     tracing::info!(reason, "stopping");
     stop.cancel();
-    let drained = tokio::time::timeout(DRAIN, async { while roles.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        tracing::warn!("some requests did not end in time and were cut off");
+    let drained = tokio::time::timeout(DRAIN, async { while roles.join_next().await.is_some() {} });
+    tokio::select! {
+        drained = drained => {
+            if drained.is_err() {
+                tracing::warn!("some requests did not end in time and were cut off");
+            }
+            roles.shutdown().await;
+            context.close().await;
+            println!("Stopped.");
+        }
+        // Somebody who asks twice does not want to wait. Nothing that was acknowledged is lost by it.
+        again = signals.next() => {
+            tracing::warn!(signal = again, "stopping at once");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
     }
-    println!("Stopped.");
     Ok(if reason == FAILED {
         ExitCode::FAILURE
     } else {
@@ -121,15 +134,39 @@ async fn keep_warm(knowledge: &EmbeddedStore, stop: &CancellationToken) {
 
 const FAILED: &str = "a role ended by itself";
 
-async fn until_told(roles: &mut tokio::task::JoinSet<std::io::Result<()>>) -> &'static str {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return FAILED;
-    };
+/// The exit code of what was interrupted, as shells have it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The signals that ask a process to end.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on these signals no longer end the process by themselves.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one, and names it.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+async fn until_told(
+    roles: &mut tokio::task::JoinSet<std::io::Result<()>>,
+    signals: &mut Signals,
+) -> &'static str {
     tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+        name = signals.next() => name,
         ended = roles.join_next() => {
             match ended {
                 Some(Ok(Err(error))) => tracing::error!(%error, "a role failed"),
@@ -139,11 +176,6 @@ async fn until_told(roles: &mut tokio::task::JoinSet<std::io::Result<()>>) -> &'
             FAILED
         }
     }
-}
-
-/// `CELERY_QUEUES`, with bulk work last.
-pub(crate) fn worker_queues(config: &Config) -> Vec<Queue> {
-    config.worker.queues.clone()
 }
 
 async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {

@@ -113,6 +113,9 @@ impl Sandbox {
             .env("MALLOC_ARENA_MAX", "2")
             .env("RAYON_NUM_THREADS", "1")
             .current_dir("/")
+            // A group of its own: what a terminal sends to the program in its foreground is not meant for a reader, which
+            // ends with its parent anyway.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -188,7 +191,11 @@ impl Sandbox {
         if read.ok() != Some(length as usize) {
             return Err(Broken::Ended);
         }
-        postcard::from_bytes(&bytes).map_err(|_| Broken::Nonsense)
+        // Up to many megabytes of text: that is nothing for the thread that serves requests.
+        match tokio::task::spawn_blocking(move || postcard::from_bytes(&bytes)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) | Err(_) => Err(Broken::Nonsense),
+        }
     }
 }
 
@@ -203,42 +210,70 @@ impl Extractor for Sandbox {
             path: path.as_os_str().as_bytes().to_vec(),
             hint: hint.clone(),
         };
+        match self.read(&request).await? {
+            Attempt::Answered(result) => result,
+            // Somebody stopped the child and not the file: it deserves another one, once.
+            Attempt::Stopped(_) => match self.read(&request).await? {
+                Attempt::Answered(result) => result,
+                Attempt::Stopped(failure) => Err(failure),
+            },
+        }
+    }
+}
+
+impl Sandbox {
+    /// Has a child read one file.
+    async fn read(&self, request: &Request) -> Result<Attempt, Failure> {
+        let filename = &request.hint.filename;
         let mut worker = match self.take_worker() {
             Some(worker) => worker,
             None => self.start_worker().await?,
         };
         worker.jobs += 1;
-        let outcome = tokio::time::timeout(self.settings.wall, self.exchange(&mut worker, &request)).await;
-        match outcome {
+        let outcome = tokio::time::timeout(self.settings.wall, self.exchange(&mut worker, request)).await;
+        Ok(match outcome {
             Ok(Ok(reply)) => {
                 if !reply.worn_out && worker.jobs < self.settings.max_jobs_per_child {
                     self.put_back(worker);
                 }
-                reply.result
+                Attempt::Answered(reply.result)
             }
             Ok(Err(Broken::Nonsense)) => {
-                worker.end(&hint.filename).await;
-                Err(Failure::new(
+                worker.end(filename).await;
+                Attempt::Answered(Err(Failure::new(
                     FailureCode::ParserCrashed,
                     "The reader gave an answer that makes no sense, and was ended.",
-                ))
+                )))
             }
             Ok(Err(Broken::Ended)) => {
-                let (status, stderr) = worker.end(&hint.filename).await;
-                Err(explain_end(status, &stderr))
+                let (status, stderr) = worker.end(filename).await;
+                let failure = explain_end(status, &stderr);
+                if was_told_to_end(status) {
+                    Attempt::Stopped(failure)
+                } else {
+                    Attempt::Answered(Err(failure))
+                }
             }
             Err(_) => {
-                worker.end(&hint.filename).await;
-                Err(Failure::new(
+                worker.end(filename).await;
+                Attempt::Answered(Err(Failure::new(
                     FailureCode::ParserLimit,
                     format!(
                         "Reading the file took longer than {} seconds, and was ended.",
                         self.settings.wall.as_secs().max(1)
                     ),
-                ))
+                )))
             }
-        }
+        })
     }
+}
+
+/// What came of having a child read a file.
+enum Attempt {
+    /// The file was read or refused.
+    Answered(Result<Document, Failure>),
+    /// The child was told to end by somebody else, which says nothing about the file.
+    Stopped(Failure),
 }
 
 /// How talking to a child failed.
@@ -292,6 +327,14 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.drain.abort();
     }
+}
+
+/// Whether a child ended because somebody asked it to: by a hangup, an interrupt or a request to terminate.
+fn was_told_to_end(status: Option<ExitStatus>) -> bool {
+    const HUP: i32 = 1;
+    const INT: i32 = 2;
+    const TERM: i32 = 15;
+    matches!(status.and_then(|status| status.signal()), Some(HUP | INT | TERM))
 }
 
 /// What the end of a child means for its file.

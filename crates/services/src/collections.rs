@@ -1,7 +1,9 @@
 //! Collections: the shelves of a library.
 
-use mnemosyne_domain::ports::Removed;
-use mnemosyne_domain::{Collection, CollectionUid, LibraryUid, Page, PageRequest, Principal, StoreError};
+use mnemosyne_domain::ports::{ItemFilter, ItemOrder, Removed};
+use mnemosyne_domain::{
+    Collection, CollectionUid, EmbeddingStatus, ItemUid, LibraryUid, Page, PageRequest, Principal, StoreError,
+};
 
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
@@ -107,16 +109,54 @@ impl Services {
     /// Removes a collection with its items.
     pub async fn delete_collection(&self, caller: &Principal, uid: &CollectionUid) -> ServiceResult<Removed> {
         permission::require(caller, Action::Write)?;
+        let collection = self.collection(caller, uid).await?;
+        let default = self
+            .knowledge
+            .default_collection(&collection.library_uid)
+            .await
+            .map_err(|error| translate(error, "collection"))?;
+        if default.uid == *uid {
+            return Err(conflict("default"));
+        }
+        // Jobs go first, as those of one item do; those that came meanwhile go afterwards.
+        let items = self.items_of_collection(uid).await?;
+        self.relational.delete_jobs_of_items(&items).await?;
         let removed = self
             .knowledge
             .delete_collection(uid)
             .await
             .map_err(|error| translate(error, "collection"))?
             .ok_or(ServiceError::NotFound("collection"))?;
-        for item in &removed.items {
-            self.relational.delete_job_of_item(item).await?;
-        }
+        self.relational.delete_jobs_of_items(&removed.items).await?;
         self.release_items(&removed.items).await?;
         Ok(removed)
+    }
+
+    /// The items of a collection, visible or not.
+    async fn items_of_collection(&self, uid: &CollectionUid) -> ServiceResult<Vec<ItemUid>> {
+        let mut items = Vec::new();
+        for status in [
+            EmbeddingStatus::Processing,
+            EmbeddingStatus::Completed,
+            EmbeddingStatus::Failed,
+        ] {
+            let filter = ItemFilter {
+                collection_uid: Some(uid.clone()),
+                status: Some(status),
+                order: ItemOrder::OldestFirst,
+                ..ItemFilter::default()
+            };
+            let mut page = PageRequest::first(PageRequest::MAX_LIMIT);
+            loop {
+                let found = self.knowledge.items(&filter, page).await?;
+                page.offset += found.rows.len() as u64;
+                let last = found.rows.is_empty() || page.offset >= found.total;
+                items.extend(found.rows.into_iter().map(|item| item.uid));
+                if last {
+                    break;
+                }
+            }
+        }
+        Ok(items)
     }
 }

@@ -86,7 +86,7 @@ pub struct IngestSettings {
     pub max_file_bytes: u64,
     /// Chunks that are embedded between two notes of progress.
     pub embed_step: usize,
-    /// Attempts before a job fails for good.
+    /// A job that was begun this often without coming to an end fails for good (it kills its worker, say).
     pub max_attempts: u32,
     /// How long a lease holds without a heartbeat. Contract §9: a lost run is taken over at most 15 s after its last
     /// heartbeat, so this and the workers' poll together stay below.

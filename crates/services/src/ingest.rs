@@ -1,5 +1,6 @@
 //! Taking requests to ingest (contract §4.2).
 
+use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{ByteStream, Enqueued, StoredBlob};
 use mnemosyne_domain::{
@@ -50,6 +51,18 @@ impl Upload {
     }
 }
 
+/// The name under which the file of a request is claimed before it belongs to a job. It says when the request came, so that
+/// what a kill leaves can be told from what is just coming.
+fn upload_holder(now: DateTime<Utc>) -> String {
+    format!("upload:{}:{}", now.timestamp(), JobId::generate())
+}
+
+/// When the request came that claims under this name; `None` for other names.
+pub(crate) fn upload_began(holder: &str) -> Option<DateTime<Utc>> {
+    let (seconds, _) = holder.strip_prefix("upload:")?.split_once(':')?;
+    DateTime::from_timestamp(seconds.parse().ok()?, 0)
+}
+
 const MAX_SOURCE_REF: usize = 1_000;
 const MAX_METADATA_BYTES: usize = 65_536;
 
@@ -62,26 +75,28 @@ impl Services {
             Err(StoreError::Conflict("size")) => return Err(ServiceError::TooLarge(limit)),
             other => other?,
         };
-        let holder = format!("upload:{}", JobId::generate());
+        let holder = upload_holder(self.clock.now());
         self.relational.claim_blob(&blob.digest, &holder).await?;
+        let upload = Upload { blob, holder };
         // Between storing and claiming, the last holder of the same content may have let go of it.
-        if !self.blobs.exists(&blob.digest).await? {
-            self.relational
-                .release_blobs(&holder, self.blobs.as_ref())
-                .await?;
+        if !self.blobs.exists(&upload.blob.digest).await? {
+            self.abandon_upload(upload).await;
             return Err(ServiceError::Unavailable(
                 "the same file was being deleted; send it again".into(),
             ));
         }
-        Ok(Upload { blob, holder })
+        Ok(upload)
     }
 
-    /// Forgets a file that came with a request that was refused.
-    pub async fn abandon_upload(&self, upload: Upload) -> ServiceResult<()> {
-        self.relational
-            .release_blobs(&upload.holder, self.blobs.as_ref())
-            .await?;
-        Ok(())
+    /// Forgets a file that came with a request that was refused. Where that fails [`Services::mend`] does it later.
+    pub async fn abandon_upload(&self, upload: Upload) {
+        let released = self
+            .relational
+            .release_blobs(&[&upload.holder], self.blobs.as_ref())
+            .await;
+        if let Err(error) = released {
+            tracing::warn!(upload = upload.holder, %error, "an upload could not be let go of");
+        }
     }
 
     /// Takes a request to ingest: an object in the bucket, or an upload. Idempotent on library, `source_ref` and
@@ -94,33 +109,39 @@ impl Services {
         queue: Queue,
     ) -> ServiceResult<Enqueued> {
         permission::require(caller, Action::Ingest)?;
-        let prepared = self.prepare(caller, request, upload.as_ref(), queue).await;
-        let job = match (prepared, upload.as_ref()) {
-            (Ok(job), _) => job,
-            (Err(error), Some(upload)) => {
-                self.relational
-                    .release_blobs(&upload.holder, self.blobs.as_ref())
-                    .await?;
-                return Err(error);
-            }
-            (Err(error), None) => return Err(error),
-        };
-        let enqueued = self.relational.enqueue(job, self.clock.now()).await?;
-        if let Some(upload) = upload {
-            if enqueued.deduplicated {
-                self.relational
-                    .release_blobs(&upload.holder, self.blobs.as_ref())
-                    .await?;
-            } else {
-                self.relational
-                    .transfer_blobs(&upload.holder, enqueued.job.item_uid.as_str())
-                    .await?;
-            }
+        let result = self.record(caller, request, upload.as_ref(), queue).await;
+        // A new job has taken the claims over; otherwise nobody needs them any more.
+        let taken = result.as_ref().is_ok_and(|enqueued| !enqueued.deduplicated);
+        if let Some(upload) = upload
+            && !taken
+        {
+            self.abandon_upload(upload).await;
+        }
+        let enqueued = result?;
+        for job in &enqueued.superseded {
+            self.discard_or_warn(&job.item_uid).await;
         }
         if !enqueued.deduplicated {
             self.nudge(enqueued.job.request.queue, &enqueued.job.id).await;
         }
         Ok(enqueued)
+    }
+
+    async fn record(
+        &self,
+        caller: &Principal,
+        request: IngestRequest,
+        upload: Option<&Upload>,
+        queue: Queue,
+    ) -> ServiceResult<Enqueued> {
+        let job = self.prepare(caller, request, upload, queue).await?;
+        let holder = upload.map(|upload| upload.holder.as_str());
+        match self.relational.enqueue(job, holder, self.clock.now()).await {
+            Err(StoreError::NotFound) => Err(ServiceError::Unavailable(
+                "the file of this request was given up meanwhile; send it again".into(),
+            )),
+            other => Ok(other?),
+        }
     }
 
     async fn prepare(

@@ -147,12 +147,15 @@ impl Services {
     pub async fn delete_item(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<()> {
         permission::require(caller, Action::Write)?;
         self.item(caller, uid).await?;
+        // The job goes first. One that outlived its item would read completed, and the same file would never be taken again.
+        self.relational
+            .delete_jobs_of_items(std::slice::from_ref(uid))
+            .await?;
         let removed = self
             .knowledge
             .delete_item(uid)
             .await?
             .ok_or(ServiceError::NotFound("item"))?;
-        self.relational.delete_job_of_item(uid).await?;
         self.release_items(&removed.items).await
     }
 }

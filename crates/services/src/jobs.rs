@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mnemosyne_domain::ports::{Announcement, JobFilter, Lease, LeaseRequest, Nudge, TaskReport, Throughput};
-use mnemosyne_domain::{Job, JobId, JobStatus, Page, PageRequest, Principal, Queue, StoreError};
+use mnemosyne_domain::{ItemUid, Job, JobId, JobStatus, Page, PageRequest, Principal, Queue, StoreError};
 
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
@@ -30,10 +30,15 @@ impl Services {
             .ok_or(ServiceError::NotFound("job"))
     }
 
-    /// Puts a failed job back to work.
-    pub async fn retry_job(&self, caller: &Principal, id: &JobId) -> ServiceResult<Job> {
+    /// Puts a failed job back to work, in the given queue or in its own.
+    pub async fn retry_job(
+        &self,
+        caller: &Principal,
+        id: &JobId,
+        queue: Option<Queue>,
+    ) -> ServiceResult<Job> {
         let before = self.job(caller, id).await?;
-        match self.relational.retry(id, self.clock.now()).await {
+        match self.relational.retry(id, queue, self.clock.now()).await {
             Ok(Some(job)) => {
                 self.nudge(job.request.queue, &job.id).await;
                 Ok(job)
@@ -67,22 +72,35 @@ impl Services {
     }
 
     /// Stops a job. One that is running stops at its next heartbeat, and its worker removes what it wrote; one that waits
-    /// is cleaned up here.
+    /// is cleaned up here. One whose item is just being made visible is not stopped.
     pub async fn cancel_job(&self, caller: &Principal, id: &JobId) -> ServiceResult<Job> {
+        let not_running = |message: String| ServiceError::Conflict {
+            code: "not_running",
+            message,
+        };
         let before = self.job(caller, id).await?;
         if before.status.is_final() {
-            return Err(ServiceError::Conflict {
-                code: "not_running",
-                message: format!("This job is {} already.", before.status.as_str()),
-            });
+            return Err(not_running(format!(
+                "This job is {} already.",
+                before.status.as_str()
+            )));
         }
         let job = self
             .relational
             .cancel(id, self.clock.now())
             .await?
             .ok_or(ServiceError::NotFound("job"))?;
-        if job.status == JobStatus::Cancelled && before.status == JobStatus::Pending {
-            self.discard(&job).await?;
+        match job.status {
+            JobStatus::Cancelled => {}
+            JobStatus::Pending | JobStatus::Processing => {
+                return Err(not_running(
+                    "This job is about to be completed and cannot be stopped any more.".to_owned(),
+                ));
+            }
+            ended => return Err(not_running(format!("This job is {} already.", ended.as_str()))),
+        }
+        if before.status == JobStatus::Pending {
+            self.discard(&job.item_uid).await?;
         }
         Ok(job)
     }
@@ -138,20 +156,20 @@ impl Services {
         }
     }
 
-    /// Removes what an unfinished job has written: its staged item and its files.
-    pub(crate) async fn discard(&self, job: &Job) -> ServiceResult<()> {
-        let visible = self
-            .knowledge
-            .item(&job.item_uid)
-            .await?
-            .is_some_and(|item| item.status == mnemosyne_domain::EmbeddingStatus::Completed);
-        if visible {
-            return Ok(());
+    /// Removes what an unfinished job has written, its staged item and its files; nothing where the item is visible.
+    pub(crate) async fn discard(&self, item: &ItemUid) -> ServiceResult<()> {
+        if self.knowledge.delete_staged_item(item).await? {
+            self.relational
+                .release_blobs(&[item.as_str()], self.blobs.as_ref())
+                .await?;
         }
-        self.knowledge.delete_item(&job.item_uid).await?;
-        self.relational
-            .release_blobs(job.item_uid.as_str(), self.blobs.as_ref())
-            .await?;
         Ok(())
+    }
+
+    /// The same after something that has succeeded whatever becomes of this: [`Services::mend`] repeats it.
+    pub(crate) async fn discard_or_warn(&self, item: &ItemUid) {
+        if let Err(error) = self.discard(item).await {
+            tracing::warn!(%item, %error, "what a superseded job wrote could not be removed");
+        }
     }
 }

@@ -145,18 +145,22 @@ impl Services {
 
     /// Removes a library with everything that is reachable only through it: items, chunks, vectors, jobs, files.
     ///
-    /// The graph goes first, in one transaction, so that from then on nothing is found; then jobs and files. What a kill
-    /// leaves behind after the first step, [`Services::mend`] removes at the next start.
+    /// Jobs go first: one that outlived its item would read completed, and the same file would never be taken again. Then
+    /// the graph, in one transaction, so that from then on nothing is found; then jobs that came meanwhile, and files. What
+    /// a kill leaves behind [`Services::mend`] removes at the next start.
     pub async fn delete_library(&self, caller: &Principal, uid: &LibraryUid) -> ServiceResult<Removed> {
         permission::require(caller, Action::Write)?;
+        self.library(caller, uid).await?;
+        // Jobs that have not written anything yet hold their uploads all the same.
+        let mut holders = self.items_of_jobs(uid).await?;
+        self.relational.delete_jobs_of_library(uid).await?;
         let removed = self
             .knowledge
             .delete_library(uid)
             .await?
             .ok_or(ServiceError::NotFound("library"))?;
-        // Jobs that have not written anything yet hold their uploads all the same.
-        let mut holders = self.items_of_jobs(uid).await?;
         holders.extend(removed.items.iter().cloned());
+        holders.extend(self.items_of_jobs(uid).await?);
         self.relational.delete_jobs_of_library(uid).await?;
         self.release_items(&holders.into_iter().collect::<Vec<_>>())
             .await?;
@@ -183,11 +187,10 @@ impl Services {
 
     /// Lets go of the files of removed items.
     pub(crate) async fn release_items(&self, items: &[ItemUid]) -> ServiceResult<()> {
-        for item in items {
-            self.relational
-                .release_blobs(item.as_str(), self.blobs.as_ref())
-                .await?;
-        }
+        let holders: Vec<&str> = items.iter().map(ItemUid::as_str).collect();
+        self.relational
+            .release_blobs(&holders, self.blobs.as_ref())
+            .await?;
         Ok(())
     }
 }

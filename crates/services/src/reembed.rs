@@ -64,7 +64,9 @@ impl Services {
                         let vectors = pipeline::embed_chunks(embedder.as_ref(), &item.title, step)
                             .await
                             .map_err(|interrupt| match interrupt {
-                                pipeline::Interrupt::Failed(failure) => ServiceError::Document(failure),
+                                pipeline::Interrupt::Failed { failure, .. } => {
+                                    ServiceError::Document(failure)
+                                }
                                 pipeline::Interrupt::Superseded => ServiceError::NotFound("item"),
                             })?;
                         self.knowledge.put_vectors(&space, &vectors).await?;

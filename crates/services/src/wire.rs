@@ -379,6 +379,7 @@ pub struct Job {
 
 impl From<domain::Job> for Job {
     fn from(job: domain::Job) -> Self {
+        let attempts = job.runs();
         Self {
             job_id: job.id.to_string(),
             item_uid: job.item_uid.to_string(),
@@ -388,7 +389,7 @@ impl From<domain::Job> for Job {
             status: job.status.as_str().to_owned(),
             stage: job.stage.as_str().to_owned(),
             progress: job.progress,
-            attempts: job.attempts,
+            attempts,
             counts: JobCounts {
                 chunks: job.counts.chunks,
                 images: job.counts.images,

@@ -6,10 +6,11 @@
     reason = "this is for tests: what fails here is to be seen at once"
 )]
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +19,7 @@ use axum::extract::ConnectInfo;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use mnemosyne_app::{AppSettings, AppState};
 use mnemosyne_blobs::files::FileBlobs;
@@ -25,8 +27,8 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
-use mnemosyne_domain::ports::{Accounts, Embedder, EmbedderRegistry, SystemClock};
-use mnemosyne_domain::{EmbeddingModel, Failure, FailureCode, NewUser, Queue};
+use mnemosyne_domain::ports::{Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry};
+use mnemosyne_domain::{EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue};
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_inference::LexicalEmbedder;
 use mnemosyne_queue::in_process::InProcessQueue;
@@ -54,6 +56,12 @@ pub struct TestApp {
     pub services: Arc<Services>,
     /// The database, for what no use case does.
     pub relational: Arc<SqliteDatabase>,
+    /// The knowledge store, for what no use case does.
+    pub knowledge: Arc<EmbeddedStore>,
+    /// The time; it passes by itself and can be moved on.
+    pub clock: Arc<MovableClock>,
+    /// The lexical embedder, which can be made to fail.
+    pub embedder: Arc<FlakyEmbedder>,
     router: Router,
     folder: TempDir,
 }
@@ -75,8 +83,60 @@ impl Extractor for InProcessExtractor {
     }
 }
 
+/// The clock of the system, moved on by as much as a test wants.
+#[derive(Debug, Default)]
+pub struct MovableClock(Mutex<TimeDelta>);
+
+impl MovableClock {
+    /// Moves on.
+    pub fn advance(&self, time: TimeDelta) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+impl Clock for MovableClock {
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now() + *self.0.lock().unwrap()
+    }
+}
+
+/// The lexical embedder, out of reach for as many requests as a test wants.
+pub struct FlakyEmbedder {
+    sound: LexicalEmbedder,
+    failures: Mutex<VecDeque<Option<Duration>>>,
+}
+
+impl FlakyEmbedder {
+    /// Has the next requests fail, each asking to be left alone for this long.
+    pub fn fail(&self, times: usize, retry_after: Option<Duration>) {
+        self.failures.lock().unwrap().extend(vec![retry_after; times]);
+    }
+}
+
+#[async_trait::async_trait]
+impl Embedder for FlakyEmbedder {
+    fn model(&self) -> &EmbeddingModel {
+        self.sound.model()
+    }
+
+    async fn embed(
+        &self,
+        texts: &[EmbedText<'_>],
+        purpose: EmbeddingPurpose,
+    ) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let failure = self.failures.lock().unwrap().pop_front();
+        match failure {
+            Some(retry_after) => Err(EmbedError::Transient {
+                message: "The embedding server does not answer.".to_owned(),
+                retry_after,
+            }),
+            None => self.sound.embed(texts, purpose).await,
+        }
+    }
+}
+
 /// The lexical embedder and nothing else.
-struct LexicalOnly(Arc<LexicalEmbedder>);
+struct LexicalOnly(Arc<FlakyEmbedder>);
 
 impl EmbedderRegistry for LexicalOnly {
     fn system(&self) -> Arc<dyn Embedder> {
@@ -118,16 +178,22 @@ impl TestApp {
         let bucket = data.join("bucket");
         std::fs::create_dir(&bucket).unwrap();
         let relational = Arc::new(SqliteDatabase::open(&data.join("mnemosyne.db")).await.unwrap());
+        let knowledge = Arc::new(EmbeddedStore::open(data).await.unwrap());
+        let clock = Arc::new(MovableClock::default());
+        let embedder = Arc::new(FlakyEmbedder {
+            sound: LexicalEmbedder::new(),
+            failures: Mutex::default(),
+        });
         let backends = Backends {
-            knowledge: Arc::new(EmbeddedStore::open(data).await.unwrap()),
+            knowledge: knowledge.clone(),
             relational: relational.clone(),
             blobs: Arc::new(FileBlobs::open(&data.join("blobs")).await.unwrap()),
             cache: Arc::new(MemoryCache::default()),
             queue: Arc::new(InProcessQueue::default()),
             bucket: Arc::new(FolderBucket::new(Some(bucket))),
-            embedders: Arc::new(LexicalOnly(Arc::new(LexicalEmbedder::new()))),
+            embedders: Arc::new(LexicalOnly(embedder.clone())),
             extractor: Arc::new(InProcessExtractor),
-            clock: Arc::new(SystemClock),
+            clock: clock.clone(),
         };
         let services = Arc::new(Services::new(
             backends,
@@ -142,6 +208,9 @@ impl TestApp {
             )),
             services,
             relational,
+            knowledge,
+            clock,
+            embedder,
             folder,
         };
         app.add_user(USERNAME, false).await;

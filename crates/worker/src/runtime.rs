@@ -6,6 +6,7 @@ use std::time::Duration;
 use mnemosyne_domain::ports::Lease;
 use mnemosyne_domain::{JobId, Queue};
 use mnemosyne_services::Services;
+use mnemosyne_services::upkeep::Reach;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ pub struct WorkerSettings {
     pub concurrency: usize,
     /// How often it looks for jobs without being told: retries that became due, leases that ran out, lost nudges.
     pub poll: Duration,
+    /// Whether it also removes what kills and interruptions left behind, from time to time.
+    pub upkeep: bool,
 }
 
 /// How often interrupted deletions are looked for.
@@ -50,7 +53,9 @@ impl Worker {
     async fn run(&self) {
         let slots = Arc::new(Semaphore::new(self.settings.concurrency.max(1)));
         let mut running = JoinSet::new();
-        running.spawn(mend_now_and_then(Arc::clone(&self.services), self.stop.clone()));
+        if self.settings.upkeep {
+            running.spawn(mend_now_and_then(Arc::clone(&self.services), self.stop.clone()));
+        }
         while let Some(Ok(slot)) = self
             .stop
             .run_until_cancelled(Arc::clone(&slots).acquire_owned())
@@ -118,14 +123,22 @@ impl Worker {
 
 async fn mend_now_and_then(services: Arc<Services>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(MEND_EVERY);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stop.cancelled() => return,
+    // A start is to be quick: it looks only for what a kill usually leaves.
+    let mut reach = Reach::Jobless;
+    let endless = async {
+        loop {
+            tick.tick().await;
+            match services.mend(reach).await {
+                Ok(mended) => tracing::debug!(?mended, "looked for interrupted work"),
+                Err(error) => tracing::warn!(%error, "interrupted work could not be looked for"),
+            }
+            match services.sweep_blobs().await {
+                Ok(removed) => tracing::debug!(removed, "looked for files that nobody needs"),
+                Err(error) => tracing::warn!(%error, "files that nobody needs could not be looked for"),
+            }
+            reach = Reach::Whole;
         }
-        match services.mend().await {
-            Ok(mended) => tracing::debug!(?mended, "looked for interrupted work"),
-            Err(error) => tracing::warn!(%error, "interrupted work could not be looked for"),
-        }
-    }
+    };
+    // Both can be given up in the middle.
+    let _: Option<()> = stop.run_until_cancelled(endless).await;
 }

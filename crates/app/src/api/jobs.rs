@@ -100,7 +100,7 @@ pub(crate) async fn retry(
     ApiCaller(caller): ApiCaller,
     ApiPath(id): ApiPath,
 ) -> ApiResult<(StatusCode, Json<Job>)> {
-    let job = state.services.retry_job(&caller, &job_id(&id)?).await?;
+    let job = state.services.retry_job(&caller, &job_id(&id)?, None).await?;
     Ok((StatusCode::ACCEPTED, Json(job.into())))
 }
 

@@ -17,14 +17,10 @@ pub(crate) mod workspaces;
 pub(crate) use body::{ApiJson, ApiPath, ApiQuery, read_json};
 pub(crate) use list::{List, Paging};
 
-use std::sync::Arc;
-
-use mnemosyne_services::{ServiceResult, Services};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::error::{ApiError, ApiResult};
-use crate::state::AppState;
+pub(crate) use crate::state::to_the_end;
 
 /// What went wrong.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -39,18 +35,3 @@ pub(crate) struct Problem {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub(crate) struct WrongFields(std::collections::BTreeMap<String, Vec<String>>);
-
-/// Runs a change to its end even where the client goes away in the middle of it.
-pub(crate) async fn to_the_end<T, F>(
-    state: &AppState,
-    change: impl FnOnce(Arc<Services>) -> F,
-) -> ApiResult<T>
-where
-    T: Send + 'static,
-    F: Future<Output = ServiceResult<T>> + Send + 'static,
-{
-    match tokio::spawn(change(Arc::clone(&state.services))).await {
-        Ok(answer) => Ok(answer?),
-        Err(error) => Err(ApiError::internal(&format!("a change broke down: {error}"))),
-    }
-}

@@ -13,7 +13,7 @@ use super::shell::{Done, Fields, PageError, PageResult, Params, Visitor, value};
 use super::view::{ActivityPage, Choice, Crumb, JobPage, LibraryRef, Pager, Section, StageStep, href};
 use crate::csrf::CheckedForm;
 use crate::error::ApiError;
-use crate::state::AppState;
+use crate::state::{AppState, to_the_end};
 
 /// Jobs on one page of the list.
 const JOBS_PER_PAGE: u32 = 50;
@@ -241,10 +241,11 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
     CheckedForm(_): CheckedForm<Fields>,
 ) -> PageResult {
-    let job = state
-        .services()
-        .cancel_job(&visitor.principal, &job_id(&id)?)
-        .await?;
+    let (caller, id) = (visitor.principal.clone(), job_id(&id)?);
+    let job = to_the_end(&state, |services| async move {
+        services.cancel_job(&caller, &id).await
+    })
+    .await?;
     Ok(visitor.done(Done::Cancelled, &job_path(&job.id)))
 }
 
@@ -257,7 +258,7 @@ pub(super) async fn retry(
 ) -> PageResult {
     let job = state
         .services()
-        .retry_job(&visitor.principal, &job_id(&id)?)
+        .retry_job(&visitor.principal, &job_id(&id)?, None)
         .await?;
     Ok(visitor.done(Done::Retried, &job_path(&job.id)))
 }

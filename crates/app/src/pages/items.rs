@@ -17,7 +17,7 @@ use super::view::{
 };
 use crate::api::items::download;
 use crate::csrf::CheckedForm;
-use crate::state::AppState;
+use crate::state::{AppState, to_the_end};
 
 /// Passages on one page of an item.
 const PASSAGES_PER_PAGE: u32 = 50;
@@ -259,7 +259,11 @@ pub(super) async fn delete(
 ) -> PageResult {
     let services = state.services();
     let (item, library) = services.item(&visitor.principal, &item_uid(&uid)?).await?;
-    services.delete_item(&visitor.principal, &item.uid).await?;
+    let (caller, uid) = (visitor.principal.clone(), item.uid);
+    to_the_end(&state, |services| async move {
+        services.delete_item(&caller, &uid).await
+    })
+    .await?;
     Ok(visitor.done(Done::ItemDeleted, &library_ref(&library).href()))
 }
 

@@ -21,7 +21,7 @@ use super::view::{
     LibraryNewPage, LibraryPage, LibraryRef, Pager, SamplePassage, Section, Upload, href,
 };
 use crate::csrf::CheckedForm;
-use crate::state::AppState;
+use crate::state::{AppState, to_the_end};
 
 /// Libraries on one page of the list.
 const LIBRARIES_PER_PAGE: u32 = 24;
@@ -552,7 +552,11 @@ pub(super) async fn delete(
 ) -> PageResult {
     let services = state.services();
     let library = services.library(&visitor.principal, &library_uid(&uid)?).await?;
-    services.delete_library(&visitor.principal, &library.uid).await?;
+    let (caller, uid) = (visitor.principal.clone(), library.uid);
+    to_the_end(&state, |services| async move {
+        services.delete_library(&caller, &uid).await
+    })
+    .await?;
     Ok(visitor.done(Done::LibraryDeleted(library.item_count), "/libraries/"))
 }
 

@@ -208,7 +208,7 @@ fn running_job(job: &Job, library: LibraryRef, now: DateTime<Utc>) -> RunningJob
     // A job that was begun again has spent time that its progress does not show.
     let elapsed = job
         .started_at
-        .filter(|_| job.attempts <= 1)
+        .filter(|_| job.runs() <= 1)
         .map(|start| milliseconds_between(start, now));
     RunningJob {
         id: job.id.clone(),
@@ -218,7 +218,7 @@ fn running_job(job: &Job, library: LibraryRef, now: DateTime<Utc>) -> RunningJob
         progress: job.progress,
         passages_per_second: elapsed.and_then(|elapsed| passages_per_second(job, elapsed)),
         eta_ms: elapsed.and_then(|elapsed| remaining(job.progress, elapsed)),
-        attempts: job.attempts,
+        attempts: job.runs(),
         started_at: job.started_at,
     }
 }
@@ -319,7 +319,7 @@ pub(super) fn job_row(job: Job, library: Option<LibraryRef>) -> JobRow {
         status: job.status,
         stage: job.stage,
         progress: job.progress,
-        attempts: job.attempts,
+        attempts: job.runs(),
         counts: job.counts,
         created_at: job.created_at,
         took_ms: job

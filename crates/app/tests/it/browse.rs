@@ -1,9 +1,12 @@
 //! Libraries, collections, items, chunks, concepts: browse, create, edit, download, delete.
 
+use mnemosyne_domain::ports::{BlobLedger, KnowledgeStore};
+use mnemosyne_domain::{EmbeddingStatus, ItemUid, Principal};
+use mnemosyne_services::upkeep::Reach;
 use mnemosyne_testkit::app::{Form, TestApp};
 use serde_json::json;
 
-use crate::support::{TEXT, text, with_one_item};
+use crate::support::{TEXT, object, text, with_one_item, workspace};
 
 #[tokio::test]
 async fn libraries_are_made_changed_and_removed() {
@@ -268,4 +271,69 @@ async fn concepts_can_be_walked() {
             .json()["count"],
         0
     );
+}
+
+#[tokio::test]
+async fn a_file_whose_item_is_lost_is_taken_in_again() {
+    let app = TestApp::start().await;
+    let client = app.daedalus();
+    workspace(&client, "w").await;
+    app.put_into_bucket("a.md", TEXT);
+    let (ingest, body) = ("/library/api/ingest/", object("w", "a.md", "1"));
+    let job = client.post(ingest, &body).await.expect(202).json();
+    app.run_jobs().await;
+    let uid = ItemUid::parse(text(&job, "item_uid")).unwrap();
+    app.knowledge.delete_item(&uid).await.unwrap().unwrap();
+    client.post(ingest, &body).await.expect(200);
+
+    app.services.mend(Reach::Whole).await.unwrap();
+    assert_eq!(app.relational.blob_holders().await.unwrap(), [""; 0]);
+    client.post(ingest, &body).await.expect(202);
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_cut_off_anywhere_leaves_nothing_that_counts_as_done() {
+    let app = TestApp::start().await;
+    let client = app.daedalus();
+    let library = workspace(&client, "w").await;
+    app.put_into_bucket("a.md", TEXT);
+    let (ingest, body) = ("/library/api/ingest/", object("w", "a.md", "1"));
+    let mut cut_off = 0;
+    for polls in 0..200 {
+        let job = client.post(ingest, &body).await.json();
+        app.run_jobs().await;
+        let uid = ItemUid::parse(text(&job, "item_uid")).unwrap();
+        // Polled a few times and dropped, wherever it then is.
+        let mut deleting = Box::pin(app.services.delete_item(&Principal::Local, &uid));
+        let mut ended = false;
+        for _ in 0..polls {
+            ended = futures::poll!(&mut deleting).is_ready();
+            if ended {
+                break;
+            }
+            // The threads of the database answer in their own time.
+            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+        }
+        drop(deleting);
+        cut_off += usize::from(!ended);
+        app.services.mend(Reach::Jobless).await.unwrap();
+        let item = app.knowledge.item(&uid).await.unwrap();
+        let answer = client.post(ingest, &body).await;
+        if item.is_none() {
+            assert_eq!(answer.code(), 202, "cut off after {polls}");
+            app.run_jobs().await;
+        }
+        let library = format!("/library/api/libraries/{}/", text(&library, "library_uid"));
+        assert_eq!(client.get(&library).await.expect(200).json()["item_count"], 1);
+        if ended {
+            break;
+        }
+    }
+    assert!(cut_off > 3, "it was over after {cut_off}");
+    let filter = mnemosyne_domain::ports::ItemFilter {
+        status: Some(EmbeddingStatus::Processing),
+        ..Default::default()
+    };
+    let page = mnemosyne_domain::PageRequest::first(10);
+    assert_eq!(app.knowledge.items(&filter, page).await.unwrap().total, 0);
 }

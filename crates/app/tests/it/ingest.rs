@@ -1,6 +1,13 @@
 //! Requests to ingest (contract §4.2).
 
+use std::time::{Duration, SystemTime};
+
+use chrono::TimeDelta;
 use mnemosyne_domain::ports::BlobLedger;
+use mnemosyne_domain::{Principal, Queue};
+use mnemosyne_services::ServiceError;
+use mnemosyne_services::ingest::IngestRequest;
+use mnemosyne_services::upkeep::Reach;
 use mnemosyne_testkit::app::{Form, MAX_FILE_BYTES, TestApp};
 use serde_json::{Value, json};
 
@@ -228,4 +235,143 @@ async fn wrong_requests_hear_what_is_wrong() {
         .expect(415)
         .json();
     assert_eq!(text["code"], "unsupported_media_type");
+}
+
+#[tokio::test]
+async fn content_that_comes_back_while_other_content_is_under_way_is_found() {
+    let app = TestApp::start().await;
+    let client = app.daedalus();
+    workspace(&client, "w").await;
+    let other = b"# Wasps\n\nWasps build their nests of paper.\n";
+    for (content, hash) in [(TEXT, "A"), (other, "B")] {
+        app.put_into_bucket("a.md", content);
+        client.post(INGEST, &object("w", "a.md", hash)).await.expect(202);
+        if hash == "A" {
+            app.run_jobs().await;
+        }
+    }
+    app.put_into_bucket("a.md", TEXT);
+    client.post(INGEST, &object("w", "a.md", "A")).await.expect(202);
+    app.run_jobs().await;
+    let items = client.get("/library/api/items/").await.expect(200).json();
+    assert_eq!(items["count"], 1);
+    let path = format!(
+        "/library/api/items/{}/text/",
+        text(&items["results"][0], "item_uid")
+    );
+    let found = client.get(&path).await.expect(200);
+    assert!(found.text().contains("old queen"), "{}", found.text());
+}
+
+#[tokio::test]
+async fn an_upload_that_was_forgotten_is_removed_after_a_day_and_no_sooner() {
+    let app = TestApp::start().await;
+    let client = app.daedalus();
+    let library = workspace(&client, "w").await;
+    let upload = async || {
+        let content = Box::pin(futures::stream::once(async {
+            Ok(bytes::Bytes::from_static(TEXT))
+        }));
+        app.services
+            .receive_upload(&Principal::Local, content)
+            .await
+            .unwrap()
+    };
+    let request = || IngestRequest {
+        library_uid: Some(text(&library, "library_uid").to_owned()),
+        filename: Some("a.md".to_owned()),
+        ..IngestRequest::default()
+    };
+    let take = async |upload| {
+        app.services
+            .ingest(&Principal::Local, request(), Some(upload), Queue::Embedding)
+            .await
+    };
+    let (forgotten, late) = (upload().await, upload().await);
+    drop(forgotten);
+    app.clock.advance(TimeDelta::hours(23));
+    app.services.mend(Reach::Jobless).await.unwrap();
+    assert_eq!(app.relational.blob_holders().await.unwrap().len(), 2);
+    app.clock.advance(TimeDelta::hours(2));
+    app.services.mend(Reach::Jobless).await.unwrap();
+    assert_eq!(app.relational.blob_holders().await.unwrap(), [""; 0]);
+
+    // Whoever comes after that has to send the file again, and hears so instead of having a job that cannot succeed.
+    let refused = take(late).await;
+    assert!(
+        matches!(&refused, Err(ServiceError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert_eq!(
+        client.get("/library/api/jobs/").await.expect(200).json()["count"],
+        0
+    );
+    take(upload().await).await.unwrap();
+    app.clock.advance(TimeDelta::hours(25));
+    app.services.mend(Reach::Whole).await.unwrap();
+    app.run_jobs().await;
+    assert_eq!(
+        client.get("/library/api/items/").await.expect(200).json()["count"],
+        1
+    );
+}
+
+#[tokio::test]
+async fn files_that_nobody_claims_are_removed_after_an_hour() {
+    let app = TestApp::start().await;
+    let client = app.daedalus();
+    workspace(&client, "w").await;
+    let form = Form::new()
+        .text("workspace_id", "w")
+        .file("file", "a.md", "text/markdown", TEXT);
+    client.post_form(INGEST, &form).await.expect(202);
+    app.run_jobs().await;
+    let blobs = app.folder().join("blobs");
+    let made = |digit: &str| {
+        let name = digit.repeat(64);
+        let file = blobs.join(&name[..2]).join(&name[2..4]).join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "lost").unwrap();
+        file
+    };
+    let (lost, young) = (made("0"), made("f"));
+    let draft = blobs.join("tmp/draft");
+    std::fs::write(&draft, "half").unwrap();
+    let files = walk(&blobs);
+    assert_eq!(
+        files.len(),
+        6,
+        "an original, its text, its structure, and these: {files:?}"
+    );
+    for file in files.iter().filter(|file| **file != young) {
+        let hours_ago = SystemTime::now() - Duration::from_secs(2 * 3_600);
+        std::fs::File::options()
+            .write(true)
+            .open(file)
+            .unwrap()
+            .set_modified(hours_ago)
+            .unwrap();
+    }
+    assert_eq!(app.services.sweep_blobs().await.unwrap(), 1);
+    assert!(!lost.exists() && !draft.exists() && young.exists());
+    assert_eq!(walk(&blobs).len(), 4);
+    let items = client.get("/library/api/items/").await.expect(200).json();
+    let path = format!(
+        "/library/api/items/{}/original/",
+        text(&items["results"][0], "item_uid")
+    );
+    assert_eq!(&client.get(&path).await.expect(200).body[..], TEXT);
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
 }

@@ -1,7 +1,11 @@
 //! The pages, as a browser without scripts meets them.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::Method;
+use mnemosyne_domain::ports::{BlobLedger, JobFilter, Jobs, KnowledgeStore};
+use mnemosyne_domain::{LibraryUid, PageRequest};
 use mnemosyne_testkit::app::{Answer, Client, Form, PASSWORD, TestApp, USERNAME};
 
 use crate::support::TEXT;
@@ -507,4 +511,61 @@ async fn the_demo_library_is_loaded_once() {
             .header("set-cookie")
             .starts_with("notice=demo.0")
     );
+}
+
+#[tokio::test]
+async fn a_deletion_goes_on_when_the_browser_goes_away() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let mut ended = false;
+    let mut polls = 0;
+    while !ended {
+        let address = library(&client, &format!("Bees {polls}")).await;
+        client
+            .post_form(&format!("{address}upload/"), &files(&["a.md"]))
+            .await
+            .expect(303);
+        app.run_jobs().await;
+        let uid = address.trim_end_matches('/').rsplit('/').next().unwrap();
+        let uid = LibraryUid::parse(uid).unwrap();
+        let path = format!("{address}delete/");
+        let mut deleting = Box::pin(post(&client, &path, &[]));
+        for _ in 0..polls {
+            ended = futures::poll!(&mut deleting).is_ready();
+            if ended {
+                break;
+            }
+            // The threads of the database answer in their own time.
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        drop(deleting);
+        // Nothing of it goes, or all of it.
+        let whole = async {
+            loop {
+                let filter = JobFilter {
+                    library_uid: Some(uid.clone()),
+                    ..JobFilter::default()
+                };
+                let jobs = app
+                    .relational
+                    .jobs(&filter, PageRequest::first(1))
+                    .await
+                    .unwrap()
+                    .total;
+                let holders = app.relational.blob_holders().await.unwrap().len();
+                match app.knowledge.library(&uid).await.unwrap() {
+                    Some(_) if jobs == 1 && holders == 1 => return true,
+                    None if jobs == 0 && holders == 0 => return false,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let stays = tokio::time::timeout(Duration::from_secs(20), whole).await;
+        let stays = stays.unwrap_or_else(|_| panic!("half a library is left after {polls}"));
+        if stays {
+            post(&client, &path, &[]).await.expect(303);
+        }
+        polls += 1;
+    }
+    assert!(polls > 5);
 }

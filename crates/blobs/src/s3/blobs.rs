@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream as SdkByteStream, Length};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Part};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use mnemosyne_domain::ports::{BlobStore, ByteStream, Health, LocalFile, StoredBlob};
@@ -17,6 +17,7 @@ use crate::layout;
 use crate::s3::download::Download;
 use crate::s3::error::{self, Place};
 use crate::s3::payload::KnownPayload;
+use crate::s3::server_time::ServerTime;
 use crate::s3::spool::{self, Source, Spool, SpoolFolder, Spooled, blocking};
 use crate::s3::{S3Settings, connect, probe, transfer, transfer_time};
 
@@ -260,6 +261,73 @@ impl S3Blobs {
             })
     }
 
+    /// Removes uploads in parts to which nothing came for longer than that. Servers that list uploads of one known key only
+    /// (MinIO does) remove old ones by themselves.
+    async fn abort_abandoned(&self, age: Duration) -> StoreResult<()> {
+        let time = ServerTime::default();
+        let (mut key_marker, mut id_marker) = (None, None);
+        loop {
+            let listed = self
+                .client
+                .list_multipart_uploads()
+                .bucket(self.place.bucket())
+                .prefix(layout::KEY_PREFIX)
+                .set_key_marker(key_marker)
+                .set_upload_id_marker(id_marker)
+                .customize()
+                .interceptor(time.clone())
+                .send()
+                .await
+                .map_err(|error| self.place.unavailable(&error))?;
+            for upload in listed.uploads() {
+                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else {
+                    continue;
+                };
+                if time.is_older(upload.initiated(), age) && self.stands_still(key, id, age).await? {
+                    abort(&self.client, self.place.bucket(), key, id).await;
+                }
+            }
+            if listed.is_truncated() != Some(true) || listed.next_key_marker().is_none() {
+                return Ok(());
+            }
+            key_marker = listed.next_key_marker().map(str::to_owned);
+            id_marker = listed.next_upload_id_marker().map(str::to_owned);
+        }
+    }
+
+    /// Whether no part came to an upload for longer than that.
+    async fn stands_still(&self, key: &str, id: &str, age: Duration) -> StoreResult<bool> {
+        let time = ServerTime::default();
+        let mut marker = None;
+        loop {
+            let listed = self
+                .client
+                .list_parts()
+                .bucket(self.place.bucket())
+                .key(key)
+                .upload_id(id)
+                .set_part_number_marker(marker)
+                .customize()
+                .interceptor(time.clone())
+                .send()
+                .await;
+            let listed = match listed {
+                Ok(listed) => listed,
+                // It came to its end meanwhile.
+                Err(error) if error::is_no_such_upload(&error) => return Ok(false),
+                Err(error) => return Err(self.place.unavailable(&error)),
+            };
+            let moves = |part: &Part| !time.is_older(part.last_modified(), age);
+            if listed.parts().iter().any(moves) {
+                return Ok(false);
+            }
+            if listed.is_truncated() != Some(true) || listed.next_part_number_marker().is_none() {
+                return Ok(true);
+            }
+            marker = listed.next_part_number_marker().map(str::to_owned);
+        }
+    }
+
     /// Waits for a transfer of this many bytes for as long as it may take.
     async fn within<T>(&self, bytes: u64, transfer: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
         let limit = transfer_time(bytes);
@@ -457,6 +525,42 @@ impl BlobStore for S3Blobs {
         match removed {
             Err(error) if !error::is_no_such_key(&error) => Err(self.place.unavailable(&error)),
             _ => Ok(()),
+        }
+    }
+
+    /// What was found to be there already by [`BlobStore::put`] keeps the age of its first storing.
+    async fn older_than(&self, first_byte: u8, age: Duration) -> StoreResult<Vec<String>> {
+        if first_byte == 0 {
+            self.spool.tidy(age).await?;
+            self.abort_abandoned(age).await?;
+        }
+        let time = ServerTime::default();
+        let mut found = Vec::new();
+        let mut next = None;
+        loop {
+            let listed = self
+                .client
+                .list_objects_v2()
+                .bucket(self.place.bucket())
+                .prefix(layout::keys_of(first_byte))
+                .set_continuation_token(next)
+                .customize()
+                .interceptor(time.clone())
+                .send()
+                .await
+                .map_err(|error| self.place.unavailable(&error))?;
+            for object in listed.contents() {
+                let digest = object.key().and_then(layout::digest_of);
+                if let Some(digest) = digest
+                    && time.is_older(object.last_modified(), age)
+                {
+                    found.push(digest.to_owned());
+                }
+            }
+            if listed.is_truncated() != Some(true) || listed.next_continuation_token().is_none() {
+                return Ok(found);
+            }
+            next = listed.next_continuation_token().map(str::to_owned);
         }
     }
 }

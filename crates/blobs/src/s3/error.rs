@@ -137,6 +137,11 @@ pub(super) fn is_no_such_key<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRe
     error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("NoSuchKey")
 }
 
+/// Whether the server said that there is no such upload in parts.
+pub(super) fn is_no_such_upload<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("NoSuchUpload")
+}
+
 /// Whether the answer to a `HEAD`, which has no words, was 404.
 pub(super) fn is_missing_to_head<E>(error: &SdkError<E, HttpResponse>) -> bool {
     error

@@ -8,6 +8,7 @@ mod bucket;
 mod download;
 mod error;
 mod payload;
+mod server_time;
 mod spool;
 mod transport;
 

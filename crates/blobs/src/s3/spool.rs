@@ -34,10 +34,16 @@ impl SpoolFolder {
                 .recursive(true)
                 .mode(0o700)
                 .create(&path)?;
-            remove_abandoned(&path)?;
+            remove_abandoned(&path, ABANDONED_AGE)?;
             Ok(Self { path })
         })
         .await
+    }
+
+    /// Removes files that killed processes left longer ago than that.
+    pub(super) async fn tidy(&self, age: Duration) -> StoreResult<()> {
+        let path = self.path.clone();
+        blocking(move || remove_abandoned(&path, age)).await
     }
 
     /// A new file, removed when it is dropped. Blocks.
@@ -51,7 +57,7 @@ impl SpoolFolder {
     }
 }
 
-fn remove_abandoned(folder: &Path) -> io::Result<()> {
+fn remove_abandoned(folder: &Path, age: Duration) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let is_ours = entry
@@ -65,8 +71,7 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
         let Ok(written) = entry.metadata().and_then(|found| found.modified()) else {
             continue;
         };
-        let age = SystemTime::now().duration_since(written).unwrap_or_default();
-        if age < ABANDONED_AGE {
+        if SystemTime::now().duration_since(written).unwrap_or_default() < age {
             continue;
         }
         if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {

@@ -1,9 +1,10 @@
 //! What the bucket holds, and what stays on this machine.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use mnemosyne_blobs::s3::{S3Settings, connect};
 use mnemosyne_domain::StoreError;
 use mnemosyne_domain::ports::{BlobStore, ByteStream, Health};
@@ -169,6 +170,62 @@ async fn parts_of_a_dropped_upload_are_removed() {
 }
 
 #[tokio::test]
+async fn only_abandoned_uploads_are_removed() {
+    let settings = bucket().await;
+    let spool = tempfile::tempdir().unwrap();
+    let blobs = open(&settings, spool.path()).await;
+    let digest = "0123456789abcdef".repeat(4);
+    let client = connect(&settings).unwrap();
+    let begun = client
+        .create_multipart_upload()
+        .bucket(&settings.bucket)
+        .key(key(&digest))
+        .send()
+        .await
+        .unwrap();
+    client
+        .upload_part()
+        .bucket(&settings.bucket)
+        .key(key(&digest))
+        .upload_id(begun.upload_id().unwrap())
+        .part_number(1)
+        .body(content(100).into())
+        .send()
+        .await
+        .unwrap();
+    blobs.older_than(0, Duration::from_secs(3_600)).await.unwrap();
+    assert_eq!(open_uploads(&settings, &digest).await, 1);
+    blobs.older_than(0, Duration::ZERO).await.unwrap();
+    // A server that lists the uploads of one known key only tidies up itself.
+    let listed = client
+        .list_multipart_uploads()
+        .bucket(&settings.bucket)
+        .prefix("blobs/")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(listed.uploads().len(), 0);
+}
+
+#[tokio::test]
+async fn more_blobs_than_a_page_holds_are_listed() {
+    let settings = bucket().await;
+    let spool = tempfile::tempdir().unwrap();
+    let blobs = open(&settings, spool.path()).await;
+    let client = connect(&settings).unwrap();
+    let puts = (0..1_100).map(|number| {
+        let key = key(&format!("ab{number:062x}"));
+        let put = client.put_object().bucket(&settings.bucket).key(key).send();
+        async move { put.await.map(drop).unwrap() }
+    });
+    stream::iter(puts).buffer_unordered(8).collect::<Vec<()>>().await;
+    let mut listed = blobs.older_than(0xab, Duration::ZERO).await.unwrap();
+    listed.sort_unstable();
+    listed.dedup();
+    assert_eq!(listed.len(), 1_100);
+}
+
+#[tokio::test]
 async fn what_fails_leaves_no_file() {
     let spool = tempfile::tempdir().unwrap();
     let blobs = open(&bucket().await, spool.path()).await;
@@ -208,6 +265,8 @@ async fn sentences(settings: &S3Settings) -> Vec<String> {
         blobs.get(&digest).await.map(drop),
         blobs.local_file(&digest).await.map(drop),
         blobs.remove(&digest).await,
+        blobs.older_than(0, Duration::ZERO).await.map(drop),
+        blobs.older_than(7, Duration::ZERO).await.map(drop),
     ];
     assert_eq!(files(spool.path()), 0);
     outcomes

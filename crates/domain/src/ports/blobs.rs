@@ -3,6 +3,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -74,6 +75,9 @@ pub trait BlobStore: super::Health {
     async fn local_file(&self, digest: &str) -> StoreResult<LocalFile>;
     /// Removes a blob; one that is not there is no error.
     async fn remove(&self, digest: &str) -> StoreResult<()>;
+    /// The blobs whose digest begins with this byte and that were last stored longer ago than `age`, by the store's own
+    /// clock. With the byte 0, what writers left unfinished longer ago than that is removed as well.
+    async fn older_than(&self, first_byte: u8, age: Duration) -> StoreResult<Vec<String>>;
 }
 
 /// An object of the bucket that clients leave their files in.

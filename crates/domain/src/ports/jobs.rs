@@ -15,6 +15,8 @@ pub struct Enqueued {
     pub job: Job,
     /// Whether it was there before.
     pub deduplicated: bool,
+    /// Jobs whose place this request took; what they wrote is to be removed unless it is visible.
+    pub superseded: Vec<Job>,
 }
 
 /// Which jobs are wanted.
@@ -67,6 +69,16 @@ pub enum LeaseOutcome {
     Lost,
 }
 
+/// What came of ending a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// [`LeaseOutcome::Held`] where the job was ours and has ended.
+    pub outcome: LeaseOutcome,
+    /// Items of jobs that became superseded by this, the job's own among them where a later one is completed already; what
+    /// they wrote is to be removed unless it is visible.
+    pub superseded: Vec<ItemUid>,
+}
+
 /// What a worker writes into the row of a job that it holds. `None` leaves as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobUpdate {
@@ -97,10 +109,18 @@ pub struct Throughput {
 /// The table of jobs.
 #[async_trait::async_trait]
 pub trait Jobs: Send + Sync {
-    /// Records a request. Idempotent on (library, `source_ref`, `content_hash`): a job with the same three that is neither
-    /// superseded nor cancelled is returned instead. Otherwise, in the same transaction, jobs of the same source with
-    /// other content that are pending become superseded; one that a worker holds goes on.
-    async fn enqueue(&self, job: NewJob, now: DateTime<Utc>) -> StoreResult<Enqueued>;
+    /// Records a request, in one transaction. Idempotent on (library, `source_ref`, `content_hash`): a job with the same
+    /// three that is neither superseded nor cancelled is returned instead. Otherwise jobs of the same source with other
+    /// content that are pending become superseded; one that a worker holds goes on.
+    ///
+    /// The last request for a source decides. Where a known job is found, and a later job of its source with other content
+    /// is processing, or is pending while the known one has ended, the known job becomes superseded and a new one is made;
+    /// where such later jobs only wait, and the known one is not final, they become superseded.
+    ///
+    /// `upload` is the holder of the claim on the file that came with the request. A new job's item takes over its claims;
+    /// [`crate::StoreError::NotFound`] where there are none (any more), and nothing is recorded. The item of a known job
+    /// gets a claim on its own blob, if the upload has that, and the upload's claims stay: the caller lets go of them.
+    async fn enqueue(&self, job: NewJob, upload: Option<&str>, now: DateTime<Utc>) -> StoreResult<Enqueued>;
     /// The job of this id.
     async fn job(&self, id: &JobId) -> StoreResult<Option<Job>>;
     /// The job that makes, or made, this item.
@@ -108,7 +128,8 @@ pub trait Jobs: Send + Sync {
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> StoreResult<Page<Job>>;
     /// Takes the oldest due job that nobody holds (or the one that is asked for, if it is such a job): pending ones, and
-    /// processing ones whose lease ran out. A job that is taken needs no announcement any more.
+    /// processing ones whose lease ran out. [`Queue::Batch`] yields: its jobs come when the other queues asked for have
+    /// none. A job that is taken needs no announcement any more.
     async fn lease(&self, request: LeaseRequest<'_>) -> StoreResult<Option<Lease>>;
     /// Extends a lease by `ttl` from now, and writes what the worker has to tell.
     async fn heartbeat(
@@ -131,17 +152,18 @@ pub trait Jobs: Send + Sync {
     /// The named results of stages that are finished.
     async fn checkpoints(&self, id: &JobId) -> StoreResult<BTreeMap<String, String>>;
     /// Ends a leased job: completed or superseded, `Conflict("status")` for anything else. With a completed job, those of
-    /// the same source that came before it and ended, completed or failed, become superseded. A job that was cancelled
-    /// under this lease ends as well: what became visible before its worker heard of it stays. Where the same request was
-    /// made again meanwhile, such a job is superseded, for one job of a request is live.
+    /// the same source that came before it and ended, completed or failed, become superseded; a completed one that comes
+    /// before a completed job of its source is superseded itself.
     async fn finish(
         &self,
         id: &JobId,
         token: &str,
         status: JobStatus,
         now: DateTime<Utc>,
-    ) -> StoreResult<LeaseOutcome>;
-    /// Ends an attempt with a failure: pending again at `retry_at`, or failed where that is `None`.
+    ) -> StoreResult<Finished>;
+    /// Ends an attempt with a failure, which is counted in [`Job::failures`] and no longer in [`Job::attempts`]: pending
+    /// again at `retry_at`, or failed where that is `None`. Where a later job of the same source is
+    /// completed the job becomes superseded instead, and the answer is [`LeaseOutcome::Superseded`].
     async fn fail(
         &self,
         id: &JobId,
@@ -152,16 +174,18 @@ pub trait Jobs: Send + Sync {
     ) -> StoreResult<LeaseOutcome>;
     /// Gives a leased job back untouched (the worker stops): pending, due now, the attempt not counted.
     async fn release(&self, id: &JobId, token: &str, now: DateTime<Utc>) -> StoreResult<LeaseOutcome>;
-    /// Cancels a job that is not final; returns it as it stands afterwards.
+    /// Cancels a job that waits or runs, unless it runs and has reached [`Stage::Publish`]: from there on its item may be
+    /// visible at any moment. Returns it as it stands afterwards.
     async fn cancel(&self, id: &JobId, now: DateTime<Utc>) -> StoreResult<Option<Job>>;
-    /// Puts a failed job back to pending with its attempts at zero; `Conflict("status")` in any other state.
-    async fn retry(&self, id: &JobId, now: DateTime<Utc>) -> StoreResult<Option<Job>>;
-    /// The same for every failed job with this code (or every one); says how many.
+    /// Puts a failed job back to pending as if it had never been begun, in the given queue or in its own;
+    /// `Conflict("status")` in any other state.
+    async fn retry(&self, id: &JobId, queue: Option<Queue>, now: DateTime<Utc>) -> StoreResult<Option<Job>>;
+    /// The same, each in its own queue, for every failed job with this code (or every one); says how many.
     async fn retry_failed(&self, code: Option<&str>, now: DateTime<Utc>) -> StoreResult<u64>;
     /// Removes the jobs of a library; says how many.
     async fn delete_jobs_of_library(&self, library: &LibraryUid) -> StoreResult<u64>;
-    /// Removes the job of an item.
-    async fn delete_job_of_item(&self, item: &ItemUid) -> StoreResult<()>;
+    /// Removes the jobs of these items, any number of them.
+    async fn delete_jobs_of_items(&self, items: &[ItemUid]) -> StoreResult<()>;
     /// What was done lately, and what waits.
     async fn throughput(&self, now: DateTime<Utc>) -> StoreResult<Throughput>;
 }
@@ -172,13 +196,17 @@ pub trait Jobs: Send + Sync {
 pub trait BlobLedger: Send + Sync {
     /// Claims a blob for a holder (a job or an item, by its identifier). Repeating it is harmless.
     async fn claim_blob(&self, digest: &str, holder: &str) -> StoreResult<()>;
-    /// Lets go of everything a holder claimed, and calls `remove` for each blob that nobody holds any more, inside the
-    /// transaction that proves it.
-    async fn release_blobs(&self, holder: &str, blobs: &dyn super::BlobStore) -> StoreResult<u64>;
-    /// Gives every claim of one holder to another.
-    async fn transfer_blobs(&self, from: &str, to: &str) -> StoreResult<()>;
+    /// Lets go of everything these holders claimed, and calls `remove` for each blob that nobody holds any more, inside
+    /// the transaction that proves it; says how many those were. Any number of holders, in transactions of bounded size.
+    async fn release_blobs(&self, holders: &[&str], blobs: &dyn super::BlobStore) -> StoreResult<u64>;
     /// Every holder that has claims.
     async fn blob_holders(&self) -> StoreResult<Vec<String>>;
+    /// Holders that have claims and are not the item of a job that waits, runs, failed or is completed: items whose job is
+    /// gone, cancelled or superseded, and holders that are no items.
+    async fn jobless_blob_holders(&self) -> StoreResult<Vec<String>>;
+    /// Calls `remove` for those of these blobs that nobody holds, inside the transaction that proves it; says how many
+    /// those were. Any number of blobs, in transactions of bounded size.
+    async fn remove_unclaimed(&self, digests: &[String], blobs: &dyn super::BlobStore) -> StoreResult<u64>;
 }
 
 /// Small named values of the installation.

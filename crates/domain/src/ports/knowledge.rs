@@ -217,11 +217,21 @@ pub trait KnowledgeStore: super::Health {
     async fn chunks_without_vector(&self, item: &ItemUid, space: &VectorSpace) -> StoreResult<Vec<NewChunk>>;
     /// Writes the concepts of a staged item, replacing those an earlier run wrote.
     async fn stage_concepts(&self, item: &ItemUid, concepts: &[ConceptMention]) -> StoreResult<()>;
-    /// Makes a staged item visible and removes what it supersedes, all in one transaction. Repeating it for a visible
-    /// item answers `Published` again.
-    async fn publish_item(&self, item: &ItemUid, now: DateTime<Utc>) -> StoreResult<PublishOutcome>;
+    /// Makes a staged item visible and removes what it supersedes, all in one transaction. `Conflict("chunks")` where it
+    /// has not exactly as many chunks as the caller wrote (another run staged it anew, say), `Conflict("vectors")` where
+    /// its library's vectors have a space and a chunk has no vector in it. Repeating it for a visible item answers
+    /// `Published` again.
+    async fn publish_item(
+        &self,
+        item: &ItemUid,
+        chunks: u64,
+        now: DateTime<Utc>,
+    ) -> StoreResult<PublishOutcome>;
     /// Removes an item, visible or not.
     async fn delete_item(&self, item: &ItemUid) -> StoreResult<Option<Removed>>;
+    /// Removes an item that was never published, in one transaction; says whether nothing of the item is there
+    /// afterwards. `false`: it was published and stays.
+    async fn delete_staged_item(&self, item: &ItemUid) -> StoreResult<bool>;
     /// Changes an item's title, metadata or collection (of the same library).
     async fn update_item(
         &self,

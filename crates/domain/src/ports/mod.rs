@@ -16,7 +16,8 @@ pub use cache::Cache;
 pub use clock::{Clock, SystemClock};
 pub use embedder::{EmbedError, EmbedText, Embedder, EmbedderRegistry};
 pub use jobs::{
-    BlobLedger, Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Settings, Throughput,
+    BlobLedger, Enqueued, Finished, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Settings,
+    Throughput,
 };
 pub use knowledge::{
     ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate,

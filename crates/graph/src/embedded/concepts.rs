@@ -197,6 +197,14 @@ fn related_pairs(concepts: &[Merged]) -> Vec<(usize, usize, f32)> {
 /// Removes the concepts that lost a mention and have none left; a transaction of its own, that the next one repeats
 /// where this one is cut off. Answers how many.
 pub(super) async fn remove_orphans(database: &Database) -> StoreResult<u64> {
+    // Whoever only reads must not wait for those who write.
+    let candidate = sqlx::query("SELECT 1 FROM orphan_candidate LIMIT 1")
+        .fetch_optional(&database.read)
+        .await
+        .map_err(store_error)?;
+    if candidate.is_none() {
+        return Ok(0);
+    }
     let mut transaction = database.begin().await?;
     sqlx::query(
         "DELETE FROM concept_term WHERE concept IN (SELECT concept FROM orphan_candidate) \

@@ -357,6 +357,7 @@ pub(super) async fn put_vectors(
 pub(super) async fn publish_item(
     database: &Database,
     uid: &ItemUid,
+    expected_chunks: u64,
     now: DateTime<Utc>,
 ) -> StoreResult<PublishOutcome> {
     let mut transaction = database.begin().await?;
@@ -368,7 +369,6 @@ pub(super) async fn publish_item(
          (SELECT json_group_array(o.key) FROM item o WHERE o.library = i.library AND o.source_ref = i.source_ref \
           AND o.status <> 0 AND o.key <> i.key), \
          l.space IS NOT NULL \
-         AND EXISTS (SELECT 1 FROM vector v WHERE v.item = i.key) \
          AND (SELECT count(*) FROM vector v WHERE v.item = i.key AND v.space = l.space) \
              < (SELECT count(*) FROM chunk c WHERE c.item = i.key) \
          FROM item i JOIN library l ON l.key = i.library WHERE i.uid = ?1",
@@ -404,12 +404,15 @@ pub(super) async fn publish_item(
         remove_orphans(database).await?;
         return Ok(PublishOutcome::Superseded);
     }
+    let chunks: i64 = get(&row, 5)?;
+    if chunks.unsigned_abs() != expected_chunks {
+        return Err(StoreError::Conflict("chunks"));
+    }
     if get::<i64>(&row, 8)? != 0 {
         return Err(StoreError::Conflict("vectors"));
     }
     let older: String = get(&row, 7)?;
     let removed = remove_items(&mut transaction, sequence, &older, GoneReason::Superseded).await?;
-    let chunks: i64 = get(&row, 5)?;
     let superseded: Vec<&str> = removed.items.iter().map(ItemUid::as_str).collect();
     sqlx::query(
         "UPDATE item SET status = ?2, chunk_count = ?3, text_change = ?4, vector_change = ?4, updated_at = ?5, \
@@ -459,6 +462,22 @@ pub(super) async fn delete_item(database: &Database, uid: &ItemUid) -> StoreResu
     transaction.commit().await.map_err(store_error)?;
     removed.concepts = remove_orphans(database).await?;
     Ok(Some(removed))
+}
+
+pub(super) async fn delete_staged_item(database: &Database, uid: &ItemUid) -> StoreResult<bool> {
+    let mut transaction = database.begin().await?;
+    let Some(state) = state_of(&mut transaction, uid).await? else {
+        return Ok(true);
+    };
+    if state.status != STAGED {
+        return Ok(false);
+    }
+    let sequence = next_change(&mut transaction).await?;
+    let items = json!([state.key]).to_string();
+    remove_items(&mut transaction, sequence, &items, GoneReason::Deleted).await?;
+    transaction.commit().await.map_err(store_error)?;
+    remove_orphans(database).await?;
+    Ok(true)
 }
 
 pub(super) async fn update_item(
@@ -543,9 +562,19 @@ pub(super) async fn update_item(
 
 /// Forgets why items are gone that nobody asks for any more.
 pub(super) async fn forget_gone(database: &Database) -> StoreResult<()> {
+    let before = Utc::now().timestamp_micros() - REMEMBERED_GONE;
+    let old = sqlx::query("SELECT 1 FROM gone_item WHERE gone_at < ?1 LIMIT 1")
+        .bind(before)
+        .fetch_optional(&database.read)
+        .await
+        .map_err(store_error)?;
+    // Whoever only reads must not wait for those who write.
+    if old.is_none() {
+        return Ok(());
+    }
     let mut transaction = database.begin().await?;
     sqlx::query("DELETE FROM gone_item WHERE gone_at < ?1")
-        .bind(Utc::now().timestamp_micros() - REMEMBERED_GONE)
+        .bind(before)
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;

@@ -226,12 +226,21 @@ impl KnowledgeStore for EmbeddedStore {
         concepts::stage_concepts(&self.database, item, concepts).await
     }
 
-    async fn publish_item(&self, item: &ItemUid, now: DateTime<Utc>) -> StoreResult<PublishOutcome> {
-        items::publish_item(&self.database, item, now).await
+    async fn publish_item(
+        &self,
+        item: &ItemUid,
+        chunks: u64,
+        now: DateTime<Utc>,
+    ) -> StoreResult<PublishOutcome> {
+        items::publish_item(&self.database, item, chunks, now).await
     }
 
     async fn delete_item(&self, item: &ItemUid) -> StoreResult<Option<Removed>> {
         items::delete_item(&self.database, item).await
+    }
+
+    async fn delete_staged_item(&self, item: &ItemUid) -> StoreResult<bool> {
+        items::delete_staged_item(&self.database, item).await
     }
 
     async fn update_item(

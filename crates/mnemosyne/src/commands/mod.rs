@@ -34,7 +34,9 @@ pub(crate) async fn run(command: Command, config: Config) -> anyhow::Result<Exit
         Command::Openapi => Ok(offline::openapi()),
         other => {
             let context = context::open(config).await?;
-            with_store(other, &context).await
+            let result = with_store(other, &context).await;
+            context.close().await;
+            result
         }
     }
 }

@@ -45,6 +45,14 @@ fn act(bytes: &[u8], hint: &FileHint) -> Result<Document, Failure> {
                 .collect();
             Ok(document(names.join(",")))
         }
+        b"group" => Ok(document(
+            (rustix::process::getpgrp() == rustix::process::getpid()).to_string(),
+        )),
+        b"stopped" => stop_this_process(),
+        b"stopped once" => match std::fs::File::create_new(&hint.filename) {
+            Ok(_) => stop_this_process(),
+            Err(_) => Ok(document("read by another child".to_owned())),
+        },
         b"panic" => panic!("as asked"),
         b"abort" => std::process::abort(),
         b"exit" => std::process::exit(0),
@@ -74,6 +82,14 @@ fn act(bytes: &[u8], hint: &FileHint) -> Result<Document, Failure> {
             )))
         }
         _ => mnemosyne_documents::parse(bytes, hint),
+    }
+}
+
+/// As if somebody else had sent the signal.
+fn stop_this_process() -> ! {
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
+    loop {
+        std::thread::park();
     }
 }
 

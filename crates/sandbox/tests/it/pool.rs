@@ -20,6 +20,12 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("a_breakdown_costs_one_file", || {
         Box::pin(a_breakdown_costs_one_file())
     }),
+    ("a_terminal_does_not_reach_a_child", || {
+        Box::pin(a_terminal_does_not_reach_a_child())
+    }),
+    ("a_stopped_child_does_not_cost_its_file", || {
+        Box::pin(a_stopped_child_does_not_cost_its_file())
+    }),
     ("what_lasts_too_long_is_ended", || {
         Box::pin(what_lasts_too_long_is_ended())
     }),
@@ -133,6 +139,25 @@ async fn a_breakdown_costs_one_file() {
         );
         assert!(bench.read("y", b"who").await.is_ok());
     }
+}
+
+async fn a_terminal_does_not_reach_a_child() {
+    let bench = Bench::new(settings());
+    assert_eq!(bench.read("x", b"group").await.as_deref(), Ok("true"));
+}
+
+async fn a_stopped_child_does_not_cost_its_file() {
+    let bench = Bench::new(settings());
+    let path = bench.file("order", b"stopped once");
+    let hint = FileHint {
+        filename: bench.folder.path().join("mark").to_string_lossy().into_owned(),
+        content_type: None,
+    };
+    let document = bench.sandbox.extract(&path, &hint).await.expect("read");
+    assert_eq!(document.text, "read by another child");
+    // One that stops every child is not tried for ever.
+    assert_eq!(bench.read("x", b"stopped").await, Err(FailureCode::ParserCrashed));
+    assert!(bench.read("y", b"who").await.is_ok());
 }
 
 async fn what_lasts_too_long_is_ended() {

@@ -11,8 +11,9 @@ pub(crate) use run::embed_chunks;
 pub use text::passage_text;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use mnemosyne_domain::ports::{JobUpdate, Lease, LeaseOutcome};
@@ -45,20 +46,28 @@ pub enum JobEnd {
 #[derive(Debug)]
 pub(crate) enum Interrupt {
     /// The document or a server failed.
-    Failed(Failure),
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// How long the server asked to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// A later revision is visible.
     Superseded,
 }
 
 impl From<Failure> for Interrupt {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+        Self::Failed {
+            failure,
+            retry_after: None,
+        }
     }
 }
 
 impl From<StoreError> for Interrupt {
     fn from(error: StoreError) -> Self {
-        Self::Failed(match error {
+        let failure = match error {
             StoreError::Unavailable(text) | StoreError::Schema(text) => {
                 tracing::warn!(error = text, "a store is unavailable");
                 Failure::new(
@@ -73,8 +82,18 @@ impl From<StoreError> for Interrupt {
                 tracing::error!(error = %other, "a store answered what it cannot");
                 Failure::new(FailureCode::Internal, "Something went wrong inside Mnemosyne.")
             }
-        })
+        };
+        failure.into()
     }
+}
+
+/// What came of publishing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// The item is visible.
+    Visible,
+    /// The library or the item changed meanwhile; what is missing has to be written first.
+    Outrun,
 }
 
 /// What a running job has to tell at its next heartbeat.
@@ -153,7 +172,7 @@ impl ProgressState {
             *self.timings_ms.entry(self.stage.as_str().to_owned()).or_default() += whole;
         }
         // What was below a millisecond stays on the clock.
-        self.stage_began += std::time::Duration::from_millis(whole);
+        self.stage_began += Duration::from_millis(whole);
     }
 }
 
@@ -163,47 +182,97 @@ impl Services {
     pub async fn run_job(&self, lease: Lease, stop: &CancellationToken) -> ServiceResult<JobEnd> {
         let job = &lease.job;
         let progress = Progress::new(job);
-        let interrupted = tokio::select! {
-            result = self.run_stages(&lease, &progress) => result.err(),
-            outcome = self.keep_lease(&lease, &progress) => return self.leave(job, outcome?).await,
-            () = stop.cancelled() => {
-                self.relational.release(&job.id, &lease.token, self.clock.now()).await?;
-                return Ok(JobEnd::Released);
-            }
-        };
-        let now = self.clock.now();
-        match interrupted {
-            None => {
-                progress.enter(Stage::Complete, 1.0);
-                let told = self.tell(&lease, progress.update()).await?;
-                if told != LeaseOutcome::Held && told != LeaseOutcome::Cancelled {
-                    return Ok(JobEnd::Lost);
+        for _ in 0..PUBLISH_ROUNDS {
+            let written = tokio::select! {
+                result = self.run_stages(&lease, &progress) => result,
+                outcome = self.keep_lease(&lease, &progress) => return self.leave(job, outcome?).await,
+                () = stop.cancelled() => {
+                    self.relational.release(&job.id, &lease.token, self.clock.now()).await?;
+                    return Ok(JobEnd::Released);
                 }
-                // A job that was cancelled after its item became visible is completed: what is visible stays.
-                self.relational
-                    .finish(&job.id, &lease.token, JobStatus::Completed, now)
-                    .await?;
-                Ok(JobEnd::Completed)
+            };
+            let chunks = match written {
+                Ok(chunks) => chunks,
+                Err(interrupt) => return self.interrupted(&lease, &progress, interrupt).await,
+            };
+            // From here on nobody can cancel the job. Whoever did so before, or took the job over, is heard of now.
+            progress.enter(Stage::Publish, 0.97);
+            match self.tell(&lease, progress.update()).await? {
+                LeaseOutcome::Held => {}
+                other => return self.leave(job, other).await,
             }
-            Some(Interrupt::Superseded) => {
+            // Publishing is never given up in the middle: nobody could tell then whether the item is visible.
+            let published = tokio::select! {
+                result = self.publish(&lease, &progress, chunks) => result,
+                never = self.beat_on(&lease, &progress) => match never {},
+            };
+            match published {
+                Ok(Published::Visible) => return self.complete(&lease, &progress).await,
+                Ok(Published::Outrun) => {}
+                Err(interrupt) => return self.interrupted(&lease, &progress, interrupt).await,
+            }
+        }
+        let failure = Failure::new(
+            FailureCode::StorageUnavailable,
+            "The library was changed again and again while the document was being added to it.",
+        );
+        self.interrupted(&lease, &progress, failure.into()).await
+    }
+
+    async fn complete(&self, lease: &Lease, progress: &Progress) -> ServiceResult<JobEnd> {
+        let job = &lease.job;
+        progress.enter(Stage::Complete, 1.0);
+        self.tell(lease, progress.update()).await?;
+        let now = self.clock.now();
+        let finished = self
+            .relational
+            .finish(&job.id, &lease.token, JobStatus::Completed, now)
+            .await?;
+        if finished.outcome != LeaseOutcome::Held {
+            return self.leave(job, finished.outcome).await;
+        }
+        for item in &finished.superseded {
+            self.discard_or_warn(item).await;
+        }
+        if finished.superseded.contains(&job.item_uid) {
+            return Ok(JobEnd::Superseded);
+        }
+        Ok(JobEnd::Completed)
+    }
+
+    async fn interrupted(
+        &self,
+        lease: &Lease,
+        progress: &Progress,
+        interrupt: Interrupt,
+    ) -> ServiceResult<JobEnd> {
+        let job = &lease.job;
+        match interrupt {
+            Interrupt::Superseded => {
                 self.relational
-                    .finish(&job.id, &lease.token, JobStatus::Superseded, now)
+                    .finish(&job.id, &lease.token, JobStatus::Superseded, self.clock.now())
                     .await?;
-                self.discard(job).await?;
+                self.discard(&job.item_uid).await?;
                 Ok(JobEnd::Superseded)
             }
-            Some(Interrupt::Failed(failure)) => {
-                self.tell(&lease, progress.update()).await?;
-                self.end_attempt(&lease, failure).await
+            Interrupt::Failed { failure, retry_after } => {
+                self.tell(lease, progress.update()).await?;
+                self.end_attempt(lease, failure, retry_after).await
             }
         }
     }
 
-    async fn end_attempt(&self, lease: &Lease, failure: Failure) -> ServiceResult<JobEnd> {
+    async fn end_attempt(
+        &self,
+        lease: &Lease,
+        failure: Failure,
+        retry_after: Option<Duration>,
+    ) -> ServiceResult<JobEnd> {
         let job = &lease.job;
         let now = self.clock.now();
-        let again = failure.code.is_transient() && job.attempts < self.settings.ingest.max_attempts;
-        let retry_at = again.then(|| now + back_off(job.attempts));
+        let tried_for = now - job.started_at.unwrap_or(now);
+        let again = failure.code.is_transient() && tried_for < PATIENCE;
+        let retry_at = again.then(|| now + pause(job.failures, retry_after));
         match self
             .relational
             .fail(&job.id, &lease.token, &failure, retry_at, now)
@@ -214,7 +283,7 @@ impl Services {
         }
         tracing::warn!(job = %job.id, file = job.request.filename, code = %failure.code, again, "ingest failed");
         if failure.code == FailureCode::LibraryGone {
-            self.discard(job).await?;
+            self.discard(&job.item_uid).await?;
         }
         Ok(if again {
             JobEnd::RetryLater(failure)
@@ -238,6 +307,15 @@ impl Services {
         }
     }
 
+    /// Beats for as long as it is let, whatever the answer: what is under way must not be stopped by it.
+    async fn beat_on(&self, lease: &Lease, progress: &Progress) -> Infallible {
+        loop {
+            let outcome = self.keep_lease(lease, progress).await;
+            tracing::debug!(job = %lease.job.id, ?outcome, "a lease ended while its item was being published");
+            tokio::time::sleep(self.settings.ingest.heartbeat).await;
+        }
+    }
+
     pub(crate) async fn tell(&self, lease: &Lease, update: JobUpdate) -> ServiceResult<LeaseOutcome> {
         let ttl = self.settings.ingest.lease;
         Ok(self
@@ -249,17 +327,17 @@ impl Services {
     async fn leave(&self, job: &Job, outcome: LeaseOutcome) -> ServiceResult<JobEnd> {
         match outcome {
             LeaseOutcome::Cancelled => {
-                self.discard(job).await?;
+                self.discard(&job.item_uid).await?;
                 Ok(JobEnd::Cancelled)
             }
             LeaseOutcome::Superseded => {
-                self.discard(job).await?;
+                self.discard(&job.item_uid).await?;
                 Ok(JobEnd::Superseded)
             }
             LeaseOutcome::Lost => {
                 // The library may have been deleted together with its jobs: then nobody else cleans up.
                 if self.relational.job(&job.id).await?.is_none() {
-                    self.discard(job).await?;
+                    self.discard(&job.item_uid).await?;
                 }
                 Ok(JobEnd::Lost)
             }
@@ -268,9 +346,21 @@ impl Services {
     }
 }
 
-/// The pause before the next attempt: 5 s, doubled with each attempt, at most five minutes.
-fn back_off(attempts: u32) -> TimeDelta {
-    TimeDelta::seconds((5_i64 << attempts.saturating_sub(1).min(6)).min(300))
+/// How long a job is tried again after failures that may pass, from the first attempt on.
+const PATIENCE: TimeDelta = TimeDelta::hours(24);
+/// The longest pause that a server may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// How often an item is brought up to date with a library that moves to another model meanwhile, before the job waits.
+const PUBLISH_ROUNDS: u32 = 5;
+
+/// The pause before the next attempt: 5 s, doubled with each failure before this one, at most five minutes; or longer where
+/// the server asks for it.
+fn pause(failures: u32, retry_after: Option<Duration>) -> TimeDelta {
+    let back_off = TimeDelta::seconds((5_i64 << failures.min(6)).min(300));
+    let asked = retry_after.map(|asked| asked.min(LONGEST_PAUSE));
+    asked
+        .and_then(|asked| TimeDelta::from_std(asked).ok())
+        .map_or(back_off, |asked| asked.max(back_off))
 }
 
 #[cfg(test)]
@@ -279,7 +369,18 @@ mod tests {
 
     #[test]
     fn attempts_grow_apart_and_stay_bounded() {
-        let pauses: Vec<i64> = (1..9).map(|attempt| back_off(attempt).num_seconds()).collect();
+        let pauses: Vec<i64> = (0..8)
+            .map(|failures| pause(failures, None).num_seconds())
+            .collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn a_server_is_left_alone_for_as_long_as_it_asks() {
+        let asked = |seconds| pause(2, Some(Duration::from_secs(seconds))).num_seconds();
+        assert_eq!(
+            [asked(0), asked(21), asked(300), asked(u64::MAX)],
+            [20, 21, 300, 3_600]
+        );
     }
 }

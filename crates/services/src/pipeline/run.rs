@@ -10,11 +10,11 @@ use mnemosyne_domain::ports::{
     ChunkVector, EmbedError, EmbedText, Embedder, JobUpdate, Lease, PublishOutcome, SourceError,
 };
 use mnemosyne_domain::{
-    ChunkUid, CollectionUid, EmbeddingPurpose, EmbeddingStatus, Failure, FailureCode, Library, NewChunk,
-    NewItem, Stage, StoreError,
+    ChunkUid, CollectionUid, EmbeddingPurpose, EmbeddingStatus, Failure, FailureCode, ItemUid, Library,
+    NewChunk, NewItem, Stage, StoreError,
 };
 
-use super::{Interrupt, Progress, passage_text};
+use super::{Interrupt, Progress, Published, passage_text};
 use crate::context::Services;
 use crate::error::ServiceError;
 
@@ -43,35 +43,50 @@ struct ParsedText {
 }
 
 impl Services {
-    pub(super) async fn run_stages(&self, lease: &Lease, progress: &Progress) -> Result<(), Interrupt> {
+    /// Everything up to publishing; answers how many chunks the item has.
+    pub(super) async fn run_stages(&self, lease: &Lease, progress: &Progress) -> Result<u64, Interrupt> {
         let job = &lease.job;
         let library = self
             .knowledge
             .library(&job.request.library_uid)
             .await?
             .ok_or_else(|| Failure::new(FailureCode::LibraryGone, "The library was deleted meanwhile."))?;
-        let visible = self.knowledge.item(&job.item_uid).await?;
-        if !visible.is_some_and(|item| item.status == EmbeddingStatus::Completed) {
-            let done = self.relational.checkpoints(&job.id).await?;
-
-            progress.enter(Stage::Fetch, 0.0);
-            let original = self.fetch(lease, progress, &done).await?;
-            progress.enter(Stage::Parse, 0.05);
-            let parsed = self.parse(lease, progress, &done, &original).await?;
-            progress.enter(Stage::Chunk, 0.15);
-            let drafts = self
-                .cut(lease, progress, &done, &library, &original, &parsed)
-                .await?;
-            progress.enter(Stage::Embed, 0.2);
-            self.embed(lease, progress, &library).await?;
-            progress.enter(Stage::Concepts, 0.9);
-            self.link_concepts(lease, progress, &parsed.document, drafts)
-                .await?;
-        }
+        let visible = self
+            .knowledge
+            .item(&job.item_uid)
+            .await?
+            .filter(|item| item.status == EmbeddingStatus::Completed);
+        let chunks = match visible {
+            Some(item) => item.chunk_count,
+            None => self.write_item(lease, progress, &library).await?,
+        };
         // The library may have moved to another model since: then the new space's vectors are made before it is shown.
         self.embed(lease, progress, &library).await?;
-        progress.enter(Stage::Publish, 0.97);
-        self.publish(lease).await
+        Ok(chunks)
+    }
+
+    async fn write_item(
+        &self,
+        lease: &Lease,
+        progress: &Progress,
+        library: &Library,
+    ) -> Result<u64, Interrupt> {
+        let done = self.relational.checkpoints(&lease.job.id).await?;
+        progress.enter(Stage::Fetch, 0.0);
+        let original = self.fetch(lease, progress, &done).await?;
+        progress.enter(Stage::Parse, 0.05);
+        let parsed = self.parse(lease, progress, &done, &original).await?;
+        progress.enter(Stage::Chunk, 0.15);
+        let drafts = self
+            .cut(lease, progress, &done, library, &original, &parsed)
+            .await?;
+        let chunks = drafts.len() as u64;
+        progress.enter(Stage::Embed, 0.2);
+        self.embed(lease, progress, library).await?;
+        progress.enter(Stage::Concepts, 0.9);
+        self.link_concepts(lease, progress, &parsed.document, drafts)
+            .await?;
+        Ok(chunks)
     }
 
     async fn remember(
@@ -201,16 +216,13 @@ impl Services {
             content_type: job.request.content_type.clone(),
         };
         let document = Arc::new(self.extractor.extract(file.path(), &hint).await?);
-        let structure = {
+        let (structure, text) = {
             let document = Arc::clone(&document);
-            off_executor(move || postcard::to_stdvec(document.as_ref()))
-                .await?
-                .map_err(internal)?
+            off_executor(move || (postcard::to_stdvec(document.as_ref()), document.text.clone())).await?
         };
-        let structure = self.keep(job.item_uid.as_str(), Bytes::from(structure)).await?;
-        let text_digest = self
-            .keep(job.item_uid.as_str(), Bytes::from(document.text.clone()))
-            .await?;
+        let structure = Bytes::from(structure.map_err(internal)?);
+        let structure = self.keep(job.item_uid.as_str(), structure).await?;
+        let text_digest = self.keep(job.item_uid.as_str(), Bytes::from(text)).await?;
         self.remember(
             lease,
             progress,
@@ -270,22 +282,12 @@ impl Services {
         }
         let item = self.new_item(lease, original, parsed, self.collection_for(lease).await?);
         self.knowledge.stage_item(item).await?;
-        let chunks: Vec<NewChunk> = drafts
-            .iter()
-            .enumerate()
-            .map(|(index, draft)| {
-                let position = u32::try_from(index).unwrap_or(u32::MAX);
-                NewChunk {
-                    uid: ChunkUid::derive(&job.item_uid, position),
-                    position,
-                    text: parsed.document.text[draft.span.clone()].to_owned(),
-                    heading_path: draft.heading_path.clone(),
-                    page: draft.page,
-                    byte_start: draft.span.start as u64,
-                    byte_end: draft.span.end as u64,
-                }
-            })
-            .collect();
+        let (document, uid) = (Arc::clone(&parsed.document), job.item_uid.clone());
+        let (drafts, chunks) = off_executor(move || {
+            let chunks = new_chunks(&uid, &document, &drafts);
+            (drafts, chunks)
+        })
+        .await?;
         for some in chunks.chunks(500) {
             self.knowledge.stage_chunks(&job.item_uid, some).await?;
         }
@@ -412,27 +414,58 @@ impl Services {
         Ok(())
     }
 
-    async fn publish(&self, lease: &Lease) -> Result<(), Interrupt> {
+    pub(super) async fn publish(
+        &self,
+        lease: &Lease,
+        progress: &Progress,
+        chunks: u64,
+    ) -> Result<Published, Interrupt> {
         let job = &lease.job;
         match self
             .knowledge
-            .publish_item(&job.item_uid, self.clock.now())
-            .await?
+            .publish_item(&job.item_uid, chunks, self.clock.now())
+            .await
         {
-            PublishOutcome::Published { superseded } => {
-                for item in superseded {
-                    self.relational
-                        .release_blobs(item.as_str(), self.blobs.as_ref())
-                        .await?;
+            Ok(PublishOutcome::Published { superseded }) => {
+                if let Err(error) = self.release_items(&superseded).await {
+                    tracing::warn!(job = %job.id, %error, "files of earlier revisions could not be let go of yet");
                 }
-                Ok(())
+                Ok(Published::Visible)
             }
-            PublishOutcome::Superseded => Err(Interrupt::Superseded),
-            PublishOutcome::LibraryGone => {
+            Ok(PublishOutcome::Superseded) => Err(Interrupt::Superseded),
+            Ok(PublishOutcome::LibraryGone) => {
                 Err(Failure::new(FailureCode::LibraryGone, "The library was deleted meanwhile.").into())
             }
+            // The library moved to another model meanwhile.
+            Err(StoreError::Conflict("vectors")) => Ok(Published::Outrun),
+            // A run that had lost its lease staged the item anew.
+            Err(StoreError::Conflict("chunks")) => {
+                self.remember(lease, progress, &[(checkpoint::STAGED, String::new())])
+                    .await?;
+                Ok(Published::Outrun)
+            }
+            Err(error) => Err(error.into()),
         }
     }
+}
+
+fn new_chunks(item: &ItemUid, document: &Document, drafts: &[ChunkDraft]) -> Vec<NewChunk> {
+    drafts
+        .iter()
+        .enumerate()
+        .map(|(index, draft)| {
+            let position = u32::try_from(index).unwrap_or(u32::MAX);
+            NewChunk {
+                uid: ChunkUid::derive(item, position),
+                position,
+                text: document.text[draft.span.clone()].to_owned(),
+                heading_path: draft.heading_path.clone(),
+                page: draft.page,
+                byte_start: draft.span.start as u64,
+                byte_end: draft.span.end as u64,
+            }
+        })
+        .collect()
 }
 
 /// The vectors of some chunks of one item.
@@ -456,8 +489,11 @@ pub(crate) async fn embed_chunks(
         .embed(&inputs, EmbeddingPurpose::Passage)
         .await
         .map_err(|error| match error {
-            EmbedError::Transient { message, .. } => Failure::new(FailureCode::EmbedderUnavailable, message),
-            EmbedError::Permanent { message } => Failure::new(FailureCode::EmbedderRefused, message),
+            EmbedError::Transient { message, retry_after } => Interrupt::Failed {
+                failure: Failure::new(FailureCode::EmbedderUnavailable, message),
+                retry_after,
+            },
+            EmbedError::Permanent { message } => Failure::new(FailureCode::EmbedderRefused, message).into(),
         })?;
     if vectors.len() != chunks.len() {
         return Err(internal(format!(
@@ -483,10 +519,7 @@ async fn off_executor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 
 fn internal(error: impl std::fmt::Display) -> Interrupt {
     tracing::error!(%error, "ingest met a defect");
-    Interrupt::Failed(Failure::new(
-        FailureCode::Internal,
-        "Something went wrong inside Mnemosyne.",
-    ))
+    Failure::new(FailureCode::Internal, "Something went wrong inside Mnemosyne.").into()
 }
 
 impl From<ServiceError> for Interrupt {

@@ -2,12 +2,48 @@
 
 use mnemosyne_domain::StoreResult;
 use mnemosyne_domain::ports::{BlobLedger, BlobStore};
+use serde_json::Value;
 
 use super::SqliteDatabase;
 use super::errors::store_error;
 
-const RELEASE: &str = "DELETE FROM mnemosyne_blob_claim WHERE holder = ?1 RETURNING digest";
-const STILL_HELD: &str = "SELECT EXISTS (SELECT 1 FROM mnemosyne_blob_claim WHERE digest = ?1)";
+/// Holders, or blobs, of one transaction: while it goes on nobody else writes.
+const BATCH: usize = 200;
+
+const RELEASE: &str = "DELETE FROM mnemosyne_blob_claim WHERE holder IN (SELECT value FROM json_each(?1)) \
+    RETURNING digest";
+const UNHELD: &str = "SELECT DISTINCT j.value FROM json_each(?1) j \
+    WHERE NOT EXISTS (SELECT 1 FROM mnemosyne_blob_claim c WHERE c.digest = j.value)";
+const JOBLESS: &str = "SELECT DISTINCT c.holder FROM mnemosyne_blob_claim c \
+    LEFT JOIN mnemosyne_job j ON j.item_uid = c.holder \
+    WHERE j.status IS NULL OR j.status IN ('cancelled', 'superseded') ORDER BY c.holder";
+
+impl SqliteDatabase {
+    /// Lets go of what these holders claimed, and removes the blobs of `digests`, and of those claims, that nobody holds.
+    ///
+    /// The files go while the transaction holds the only write lock of the database. A claim is written before its file is
+    /// looked for: one that came before the lock is seen here and keeps the file; one that comes after it finds no file,
+    /// and stores it anew.
+    async fn let_go(&self, holders: &[&str], digests: &[String], blobs: &dyn BlobStore) -> StoreResult<u64> {
+        let mut tx = self.begin().await?;
+        let mut released: Vec<String> = sqlx::query_scalar(RELEASE)
+            .bind(Value::from_iter(holders.iter().copied()).to_string())
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        released.extend_from_slice(digests);
+        let unheld: Vec<String> = sqlx::query_scalar(UNHELD)
+            .bind(Value::from(released).to_string())
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(store_error)?;
+        for digest in &unheld {
+            blobs.remove(digest).await?;
+        }
+        tx.commit().await.map_err(store_error)?;
+        Ok(unheld.len() as u64)
+    }
+}
 
 #[async_trait::async_trait]
 impl BlobLedger for SqliteDatabase {
@@ -21,52 +57,12 @@ impl BlobLedger for SqliteDatabase {
             .map_err(store_error)
     }
 
-    async fn release_blobs(&self, holder: &str, blobs: &dyn BlobStore) -> StoreResult<u64> {
-        // The file goes while this transaction holds the only write lock of the database. A claim is written before its
-        // file is looked for: one that came before the lock is seen here and keeps the file; one that comes after it
-        // finds no file, and stores it anew.
-        let mut tx = self.begin().await?;
-        let released: Vec<String> = sqlx::query_scalar(RELEASE)
-            .bind(holder)
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(store_error)?;
+    async fn release_blobs(&self, holders: &[&str], blobs: &dyn BlobStore) -> StoreResult<u64> {
         let mut removed = 0;
-        for digest in released {
-            let held: bool = sqlx::query_scalar(STILL_HELD)
-                .bind(&digest)
-                .fetch_one(&mut *tx)
-                .await
-                .map_err(store_error)?;
-            if !held {
-                blobs.remove(&digest).await?;
-                removed += 1;
-            }
+        for some in holders.chunks(BATCH) {
+            removed += self.let_go(some, &[], blobs).await?;
         }
-        tx.commit().await.map_err(store_error)?;
         Ok(removed)
-    }
-
-    async fn transfer_blobs(&self, from: &str, to: &str) -> StoreResult<()> {
-        if from == to {
-            return Ok(());
-        }
-        let mut tx = self.begin().await?;
-        sqlx::query(
-            "INSERT OR IGNORE INTO mnemosyne_blob_claim (holder, digest) \
-             SELECT ?2, digest FROM mnemosyne_blob_claim WHERE holder = ?1",
-        )
-        .bind(from)
-        .bind(to)
-        .execute(&mut *tx)
-        .await
-        .map_err(store_error)?;
-        sqlx::query("DELETE FROM mnemosyne_blob_claim WHERE holder = ?1")
-            .bind(from)
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
-        tx.commit().await.map_err(store_error)
     }
 
     async fn blob_holders(&self) -> StoreResult<Vec<String>> {
@@ -74,5 +70,28 @@ impl BlobLedger for SqliteDatabase {
             .fetch_all(&self.read)
             .await
             .map_err(store_error)
+    }
+
+    async fn jobless_blob_holders(&self) -> StoreResult<Vec<String>> {
+        sqlx::query_scalar(JOBLESS)
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)
+    }
+
+    async fn remove_unclaimed(&self, digests: &[String], blobs: &dyn BlobStore) -> StoreResult<u64> {
+        let mut removed = 0;
+        for some in digests.chunks(BATCH) {
+            // Almost always all of them are held, and then nobody has to wait for this.
+            let unheld: Vec<String> = sqlx::query_scalar(UNHELD)
+                .bind(Value::from(some).to_string())
+                .fetch_all(&self.read)
+                .await
+                .map_err(store_error)?;
+            if !unheld.is_empty() {
+                removed += self.let_go(&[], &unheld, blobs).await?;
+            }
+        }
+        Ok(removed)
     }
 }

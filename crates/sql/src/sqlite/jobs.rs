@@ -6,14 +6,15 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
-    Announcement, Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Throughput,
+    Announcement, Enqueued, Finished, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
+    Throughput,
 };
 use mnemosyne_domain::{
     CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob, Page,
     PageRequest, Queue, Stage, StoreError, StoreResult,
 };
 use serde_json::{Map, Value};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::SqliteDatabase;
 use super::errors::store_error;
@@ -40,6 +41,7 @@ struct JobRow {
     stage: String,
     progress: f64,
     attempts: i64,
+    failures: i64,
     chunks: i64,
     images: i64,
     concepts: i64,
@@ -103,6 +105,7 @@ impl JobRow {
             stage: Stage::parse(&self.stage).ok_or_else(|| corrupt("stage", &self.stage))?,
             progress: self.progress as f32,
             attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            failures: u32::try_from(self.failures).unwrap_or(u32::MAX),
             counts: JobCounts {
                 chunks: unsigned(self.chunks),
                 images: unsigned(self.images),
@@ -138,7 +141,17 @@ const LIVE_REQUEST: &str = "SELECT * FROM mnemosyne_job WHERE library_uid = ?1 A
 // The second condition on the status looks idle; without it SQLite cannot use the index of live requests, and takes one
 // that makes it look at every job of the library.
 const SUPERSEDE_WAITING: &str = "UPDATE mnemosyne_job INDEXED BY mnemosyne_job_request SET status = 'superseded', finished_at = ?3 \
-    WHERE library_uid = ?1 AND source_ref = ?2 AND status = 'pending' AND status NOT IN ('superseded', 'cancelled')";
+    WHERE library_uid = ?1 AND source_ref = ?2 AND sequence > ?4 AND status = 'pending' \
+    AND status NOT IN ('superseded', 'cancelled') RETURNING *";
+const SUPERSEDE: &str = "UPDATE mnemosyne_job SET status = 'superseded', finished_at = coalesce(finished_at, ?2) \
+    WHERE sequence = ?1 RETURNING *";
+// What is under way of the same source and comes after a job: 0 nothing, 1 something waits, 2 something runs.
+const LATER_UNDER_WAY: &str = "SELECT coalesce(max(CASE status WHEN 'processing' THEN 2 ELSE 1 END), 0) \
+    FROM mnemosyne_job INDEXED BY mnemosyne_job_request WHERE library_uid = ?1 AND source_ref = ?2 AND sequence > ?3 \
+    AND status IN ('pending', 'processing') AND status NOT IN ('superseded', 'cancelled')";
+const CLAIM_OF_UPLOAD: &str = "INSERT OR IGNORE INTO mnemosyne_blob_claim (holder, digest) \
+    SELECT ?2, digest FROM mnemosyne_blob_claim WHERE holder = ?1 AND (?3 IS NULL OR digest = ?3)";
+const FORGET_UPLOAD: &str = "DELETE FROM mnemosyne_blob_claim WHERE holder = ?1";
 const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, collection_uid, source_ref, content_hash, \
     filename, content_type, title, metadata, bucket_key, blob_digest, blob_size, queue, status, stage, progress, \
     attempts, chunks, images, concepts, timings_ms, created_at, due_at) \
@@ -186,40 +199,68 @@ const NEXT_OF_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = ?1 \
 const TAKE: &str = "UPDATE mnemosyne_job SET status = 'processing', announced = 1, attempts = attempts + 1, \
     started_at = coalesce(started_at, ?2), lease_holder = ?3, lease_token = ?4, lease_until = ?5 \
     WHERE sequence = ?1 RETURNING *";
-const GIVE_UP: &str = "UPDATE mnemosyne_job SET status = 'failed', finished_at = ?2, error_code = ?3, \
-    error_message = ?4, lease_holder = NULL, lease_token = NULL, lease_until = NULL WHERE sequence = ?1";
+// A later job of the same source is completed: what ends now has no place any more.
+macro_rules! outdated {
+    () => {
+        "EXISTS (SELECT 1 FROM mnemosyne_job AS later INDEXED BY mnemosyne_job_request \
+         WHERE later.library_uid = ended.library_uid AND later.source_ref = ended.source_ref \
+         AND later.sequence > ended.sequence AND later.status = 'completed' \
+         AND later.status NOT IN ('superseded', 'cancelled'))"
+    };
+}
+const GIVE_UP: &str = concat!(
+    "UPDATE mnemosyne_job AS ended SET status = CASE WHEN ",
+    outdated!(),
+    " THEN 'superseded' ELSE 'failed' END, finished_at = ?2, error_code = ?3, error_message = ?4, \
+     lease_holder = NULL, lease_token = NULL, lease_until = NULL WHERE sequence = ?1"
+);
 const HEARTBEAT: &str = "UPDATE mnemosyne_job SET lease_until = ?3, stage = coalesce(?4, stage), \
     progress = coalesce(?5, progress), chunks = coalesce(?6, chunks), images = coalesce(?7, images), \
     concepts = coalesce(?8, concepts), timings_ms = coalesce(?9, timings_ms) \
     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing'";
 const CHECKPOINT: &str = "INSERT INTO mnemosyne_job_checkpoint (job_id, name, value) VALUES (?1, ?2, ?3) \
     ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value";
-// A job can be cancelled while its worker makes the item visible. It ends as what it became; but where the same was asked
-// for again meanwhile, that later job is the live one of this request, and of two only one may be.
-const FINISH: &str = "UPDATE mnemosyne_job AS ended SET status = CASE WHEN ended.status = 'cancelled' AND EXISTS (\
-    SELECT 1 FROM mnemosyne_job AS later WHERE later.library_uid = ended.library_uid \
-    AND later.source_ref = ended.source_ref AND later.content_hash = ended.content_hash \
-    AND later.status NOT IN ('superseded', 'cancelled')) THEN 'superseded' ELSE ?3 END, stage = CASE ?3 WHEN 'completed' THEN 'complete' ELSE stage \
-    END, progress = CASE ?3 WHEN 'completed' THEN 1 ELSE progress END, finished_at = ?4, error_code = NULL, \
-    error_message = NULL, lease_holder = NULL, lease_token = NULL, lease_until = NULL \
-    WHERE id = ?1 AND lease_token = ?2 AND status IN ('processing', 'cancelled') RETURNING *";
+const FINISH: &str = concat!(
+    "UPDATE mnemosyne_job AS ended SET status = CASE WHEN ?3 = 'completed' AND ",
+    outdated!(),
+    " THEN 'superseded' ELSE ?3 END, stage = CASE ?3 WHEN 'completed' THEN 'complete' ELSE stage END, \
+     progress = CASE ?3 WHEN 'completed' THEN 1 ELSE progress END, finished_at = ?4, error_code = NULL, \
+     error_message = NULL, lease_holder = NULL, lease_token = NULL, lease_until = NULL \
+     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing' RETURNING *"
+);
 const SUPERSEDE_EARLIER: &str = "UPDATE mnemosyne_job INDEXED BY mnemosyne_job_request SET status = 'superseded' \
     WHERE library_uid = ?1 \
     AND source_ref = ?2 AND sequence < ?3 AND status IN ('completed', 'failed') \
-    AND status NOT IN ('superseded', 'cancelled')";
-const FAIL: &str = "UPDATE mnemosyne_job SET status = CASE WHEN ?5 IS NULL THEN 'failed' ELSE 'pending' END, \
-    finished_at = CASE WHEN ?5 IS NULL THEN ?6 ELSE NULL END, announced = 0, due_at = coalesce(?5, due_at), error_code = ?3, \
-    error_message = ?4, lease_holder = NULL, lease_token = NULL, lease_until = NULL \
-    WHERE id = ?1 AND lease_token = ?2 AND status = 'processing'";
+    AND status NOT IN ('superseded', 'cancelled') RETURNING item_uid";
+const FAIL: &str = concat!(
+    "UPDATE mnemosyne_job AS ended SET status = CASE WHEN ",
+    outdated!(),
+    " THEN 'superseded' WHEN ?5 IS NULL THEN 'failed' ELSE 'pending' END, finished_at = CASE WHEN ?5 IS NULL OR ",
+    outdated!(),
+    " THEN ?6 END, attempts = max(attempts - 1, 0), failures = failures + 1, \
+     announced = 0, due_at = coalesce(?5, due_at), error_code = ?3, error_message = ?4, \
+     lease_holder = NULL, lease_token = NULL, lease_until = NULL \
+     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing' RETURNING status"
+);
 const RELEASE: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = max(attempts - 1, 0), due_at = ?3, \
     lease_holder = NULL, lease_token = NULL, lease_until = NULL \
     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing'";
 const CANCEL: &str = "UPDATE mnemosyne_job SET status = 'cancelled', finished_at = ?2 \
-    WHERE id = ?1 AND status IN ('pending', 'processing')";
-const RETRY: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, due_at = ?2, finished_at = NULL, \
-    error_code = NULL, error_message = NULL WHERE id = ?1 AND status = 'failed' RETURNING *";
-const RETRY_ALL: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, due_at = ?2, finished_at = NULL, \
-    error_code = NULL, error_message = NULL WHERE status = 'failed' AND (?1 IS NULL OR error_code = ?1)";
+    WHERE id = ?1 AND (status = 'pending' OR (status = 'processing' AND stage NOT IN ('publish', 'complete')))";
+macro_rules! begin_anew {
+    () => {
+        "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, failures = 0, due_at = ?2, \
+         started_at = NULL, finished_at = NULL, error_code = NULL, error_message = NULL"
+    };
+}
+const RETRY: &str = concat!(
+    begin_anew!(),
+    ", queue = coalesce(?3, queue) WHERE id = ?1 AND status = 'failed' RETURNING *"
+);
+const RETRY_ALL: &str = concat!(
+    begin_anew!(),
+    " WHERE status = 'failed' AND (?1 IS NULL OR error_code = ?1)"
+);
 const UNANNOUNCED: &str = "SELECT id, queue FROM mnemosyne_job INDEXED BY mnemosyne_job_unannounced \
     WHERE status = 'pending' AND announced = 0 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
 const ANNOUNCED: &str =
@@ -262,10 +303,82 @@ impl SqliteDatabase {
     }
 }
 
+/// Answers of [`LATER_UNDER_WAY`].
+const WAITS: i64 = 1;
+/// See [`WAITS`].
+const RUNS: i64 = 2;
+
+/// Takes the place of what waits of the same source and comes after a job.
+async fn supersede_waiting(
+    tx: &mut Transaction<'_, Sqlite>,
+    job: &NewJob,
+    after: i64,
+    now: DateTime<Utc>,
+) -> StoreResult<Vec<Job>> {
+    let rows = sqlx::query_as::<_, JobRow>(SUPERSEDE_WAITING)
+        .bind(job.library_uid.as_str())
+        .bind(&job.source_ref)
+        .bind(micros(now))
+        .bind(after)
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(store_error)?;
+    rows.into_iter().map(JobRow::read).collect()
+}
+
+/// Gives an item the claims of an upload, or the one on this blob; says how many.
+async fn claim_of_upload(
+    tx: &mut Transaction<'_, Sqlite>,
+    upload: &str,
+    item: &str,
+    digest: Option<&str>,
+) -> StoreResult<u64> {
+    sqlx::query(CLAIM_OF_UPLOAD)
+        .bind(upload)
+        .bind(item)
+        .bind(digest)
+        .execute(&mut **tx)
+        .await
+        .map(|done| done.rows_affected())
+        .map_err(store_error)
+}
+
+/// The names of the queues in two groups: bulk work yields to single documents.
+fn by_urgency(queues: &[Queue]) -> [String; 2] {
+    let (bulk, single): (Vec<&Queue>, Vec<&Queue>) = queues.iter().partition(|queue| **queue == Queue::Batch);
+    [single, bulk].map(|queues| Value::from_iter(queues.iter().map(|queue| queue.as_str())).to_string())
+}
+
+/// The job to be taken next.
+async fn next(connection: &mut SqliteConnection, request: &LeaseRequest<'_>) -> StoreResult<Option<JobRow>> {
+    let now = micros(request.now);
+    if let Some(id) = request.job {
+        return sqlx::query_as::<_, JobRow>(NEXT_OF_ID)
+            .bind(id.as_str())
+            .bind(now)
+            .fetch_optional(connection)
+            .await
+            .map_err(store_error);
+    }
+    for queues in by_urgency(request.queues) {
+        let row = sqlx::query_as::<_, JobRow>(NEXT)
+            .bind(now)
+            .bind(queues)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        if row.is_some() {
+            return Ok(row);
+        }
+    }
+    Ok(None)
+}
+
 #[async_trait::async_trait]
 impl Jobs for SqliteDatabase {
-    async fn enqueue(&self, job: NewJob, now: DateTime<Utc>) -> StoreResult<Enqueued> {
+    async fn enqueue(&self, job: NewJob, upload: Option<&str>, now: DateTime<Utc>) -> StoreResult<Enqueued> {
         let mut tx = self.begin().await?;
+        let mut superseded = Vec::new();
         let known = sqlx::query_as::<_, JobRow>(LIVE_REQUEST)
             .bind(job.library_uid.as_str())
             .bind(&job.source_ref)
@@ -274,18 +387,37 @@ impl Jobs for SqliteDatabase {
             .await
             .map_err(store_error)?;
         if let Some(known) = known {
-            return Ok(Enqueued {
-                job: known.read()?,
-                deduplicated: true,
-            });
+            let later: i64 = sqlx::query_scalar(LATER_UNDER_WAY)
+                .bind(&known.library_uid)
+                .bind(&known.source_ref)
+                .bind(known.sequence)
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(store_error)?;
+            let outrun = later == RUNS || (later == WAITS && known.status()?.is_final());
+            if !outrun {
+                if later == WAITS {
+                    superseded = supersede_waiting(&mut tx, &job, known.sequence, now).await?;
+                }
+                if let (Some(upload), Some(digest)) = (upload, &known.blob_digest) {
+                    claim_of_upload(&mut tx, upload, &known.item_uid, Some(digest)).await?;
+                }
+                tx.commit().await.map_err(store_error)?;
+                return Ok(Enqueued {
+                    job: known.read()?,
+                    deduplicated: true,
+                    superseded,
+                });
+            }
+            let outrun = sqlx::query_as::<_, JobRow>(SUPERSEDE)
+                .bind(known.sequence)
+                .bind(micros(now))
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(store_error)?;
+            superseded.push(outrun.read()?);
         }
-        sqlx::query(SUPERSEDE_WAITING)
-            .bind(job.library_uid.as_str())
-            .bind(&job.source_ref)
-            .bind(micros(now))
-            .execute(&mut *tx)
-            .await
-            .map_err(store_error)?;
+        superseded.extend(supersede_waiting(&mut tx, &job, 0, now).await?);
         let (bucket_key, blob_digest, blob_size) = match &job.source {
             JobSource::BucketObject { key } => (Some(key.as_str()), None, None),
             JobSource::Blob { digest, size } => (None, Some(digest.as_str()), Some(signed(*size))),
@@ -309,10 +441,21 @@ impl Jobs for SqliteDatabase {
             .fetch_one(&mut *tx)
             .await
             .map_err(store_error)?;
+        if let Some(upload) = upload {
+            if claim_of_upload(&mut tx, upload, &row.item_uid, None).await? == 0 {
+                return Err(StoreError::NotFound);
+            }
+            sqlx::query(FORGET_UPLOAD)
+                .bind(upload)
+                .execute(&mut *tx)
+                .await
+                .map_err(store_error)?;
+        }
         tx.commit().await.map_err(store_error)?;
         Ok(Enqueued {
             job: row.read()?,
             deduplicated: false,
+            superseded,
         })
     }
 
@@ -365,26 +508,16 @@ impl Jobs for SqliteDatabase {
     }
 
     async fn lease(&self, request: LeaseRequest<'_>) -> StoreResult<Option<Lease>> {
-        let queues = Value::from_iter(request.queues.iter().map(|queue| queue.as_str())).to_string();
         let now = micros(request.now);
-        let next = || match request.job {
-            Some(id) => sqlx::query_as::<_, JobRow>(NEXT_OF_ID)
-                .bind(id.as_str())
-                .bind(now),
-            None => sqlx::query_as::<_, JobRow>(NEXT).bind(now).bind(&queues),
-        };
         // An idle worker only reads: the write lock is for those who have something to write.
-        if next()
-            .fetch_optional(&self.read)
-            .await
-            .map_err(store_error)?
-            .is_none()
-        {
+        let mut reader = self.read.acquire().await.map_err(store_error)?;
+        if next(&mut reader, &request).await?.is_none() {
             return Ok(None);
         }
+        drop(reader);
         let mut tx = self.begin().await?;
         loop {
-            let Some(row) = next().fetch_optional(&mut *tx).await.map_err(store_error)? else {
+            let Some(row) = next(&mut tx, &request).await? else {
                 tx.commit().await.map_err(store_error)?;
                 return Ok(None);
             };
@@ -509,7 +642,7 @@ impl Jobs for SqliteDatabase {
         token: &str,
         status: JobStatus,
         now: DateTime<Utc>,
-    ) -> StoreResult<LeaseOutcome> {
+    ) -> StoreResult<Finished> {
         if !matches!(status, JobStatus::Completed | JobStatus::Superseded) {
             return Err(StoreError::Conflict("status"));
         }
@@ -523,19 +656,27 @@ impl Jobs for SqliteDatabase {
             .await
             .map_err(store_error)?;
         let Some(row) = row else {
-            return self.lease_state(&mut tx, id, token).await;
+            return Ok(Finished {
+                outcome: self.lease_state(&mut tx, id, token).await?,
+                superseded: Vec::new(),
+            });
         };
-        if status == JobStatus::Completed {
-            sqlx::query(SUPERSEDE_EARLIER)
+        let mut superseded: Vec<String> = match row.status()? {
+            JobStatus::Completed => sqlx::query_scalar(SUPERSEDE_EARLIER)
                 .bind(&row.library_uid)
                 .bind(&row.source_ref)
                 .bind(row.sequence)
-                .execute(&mut *tx)
+                .fetch_all(&mut *tx)
                 .await
-                .map_err(store_error)?;
-        }
+                .map_err(store_error)?,
+            _ => vec![row.item_uid],
+        };
+        superseded.sort();
         tx.commit().await.map_err(store_error)?;
-        Ok(LeaseOutcome::Held)
+        Ok(Finished {
+            outcome: LeaseOutcome::Held,
+            superseded: superseded.into_iter().map(ItemUid::from_store).collect(),
+        })
     }
 
     async fn fail(
@@ -547,21 +688,24 @@ impl Jobs for SqliteDatabase {
         now: DateTime<Utc>,
     ) -> StoreResult<LeaseOutcome> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query(FAIL)
+        let status: Option<String> = sqlx::query_scalar(FAIL)
             .bind(id.as_str())
             .bind(token)
             .bind(failure.code.as_str())
             .bind(&failure.message)
             .bind(retry_at.map(micros))
             .bind(micros(now))
-            .execute(&mut *tx)
+            .fetch_optional(&mut *tx)
             .await
             .map_err(store_error)?;
-        if done.rows_affected() == 0 {
+        let Some(status) = status else {
             return self.lease_state(&mut tx, id, token).await;
-        }
+        };
         tx.commit().await.map_err(store_error)?;
-        Ok(LeaseOutcome::Held)
+        Ok(match JobStatus::parse(&status) {
+            Some(JobStatus::Superseded) => LeaseOutcome::Superseded,
+            _ => LeaseOutcome::Held,
+        })
     }
 
     async fn release(&self, id: &JobId, token: &str, now: DateTime<Utc>) -> StoreResult<LeaseOutcome> {
@@ -590,10 +734,11 @@ impl Jobs for SqliteDatabase {
         self.job(id).await
     }
 
-    async fn retry(&self, id: &JobId, now: DateTime<Utc>) -> StoreResult<Option<Job>> {
+    async fn retry(&self, id: &JobId, queue: Option<Queue>, now: DateTime<Utc>) -> StoreResult<Option<Job>> {
         let row = sqlx::query_as::<_, JobRow>(RETRY)
             .bind(id.as_str())
             .bind(micros(now))
+            .bind(queue.map(Queue::as_str))
             .fetch_optional(&self.write)
             .await
             .map_err(store_error)?;
@@ -623,9 +768,9 @@ impl Jobs for SqliteDatabase {
             .map_err(store_error)
     }
 
-    async fn delete_job_of_item(&self, item: &ItemUid) -> StoreResult<()> {
-        sqlx::query("DELETE FROM mnemosyne_job WHERE item_uid = ?1")
-            .bind(item.as_str())
+    async fn delete_jobs_of_items(&self, items: &[ItemUid]) -> StoreResult<()> {
+        sqlx::query("DELETE FROM mnemosyne_job WHERE item_uid IN (SELECT value FROM json_each(?1))")
+            .bind(Value::from_iter(items.iter().map(ItemUid::as_str)).to_string())
             .execute(&self.write)
             .await
             .map(drop)

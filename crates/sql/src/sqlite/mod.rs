@@ -49,7 +49,9 @@ impl SqliteDatabase {
             // What was acknowledged survives a power cut too: every commit reaches the disk.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(BUSY);
+            .busy_timeout(BUSY)
+            // After a burst of writes the log beside the database is cut back to this many bytes.
+            .pragma("journal_size_limit", "67108864");
         let pool = |connections: u32| {
             PoolOptions::<Sqlite>::new()
                 .max_connections(connections)

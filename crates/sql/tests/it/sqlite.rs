@@ -167,7 +167,7 @@ async fn process_to_be_killed() {
         .unwrap()
         .total as usize;
     for number in begin.. {
-        let job = database.enqueue(request(number), now()).await.unwrap().job;
+        let job = database.enqueue(request(number), None, now()).await.unwrap().job;
         say("queued", job.id.as_str());
         if number % 3 == 0 {
             let lease = LeaseRequest {

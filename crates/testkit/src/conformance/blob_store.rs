@@ -1,6 +1,7 @@
 //! What every store of blobs promises.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -185,6 +186,30 @@ pub async fn a_blob_can_be_removed(stores: Stores) {
     assert!(stores.second.exists(HELLO).await.unwrap());
 }
 
+/// Blobs that were stored some time ago are listed by the first byte of their names, and nothing else is.
+pub async fn what_was_stored_some_time_ago_is_listed(stores: Stores) {
+    let blobs = stores.first.as_ref();
+    const HOUR: Duration = Duration::from_secs(3_600);
+    for content in ["hello", "", "another"] {
+        blobs
+            .put_bytes(Bytes::from_static(content.as_bytes()))
+            .await
+            .unwrap();
+    }
+    let other = stores.second.as_ref();
+    assert_eq!(other.older_than(0x2c, Duration::ZERO).await.unwrap(), [HELLO]);
+    assert_eq!(other.older_than(0xe3, Duration::ZERO).await.unwrap(), [EMPTY]);
+    assert_eq!(other.older_than(0x2d, Duration::ZERO).await.unwrap(), [""; 0]);
+    assert_eq!(other.older_than(0x2c, HOUR).await.unwrap(), [""; 0]);
+    blobs.remove(HELLO).await.unwrap();
+    assert_eq!(other.older_than(0x2c, Duration::ZERO).await.unwrap(), [""; 0]);
+    let mut all = 0;
+    for first_byte in 0..=u8::MAX {
+        all += other.older_than(first_byte, Duration::ZERO).await.unwrap().len();
+    }
+    assert_eq!(all, 2);
+}
+
 /// Writers of the same content do not disturb one another.
 pub async fn writers_of_the_same_content_agree(stores: Stores) {
     let content = Bytes::from(vec![7_u8; 700_000]);
@@ -220,6 +245,7 @@ macro_rules! blob_store_conformance {
                 an_unfinished_blob_is_not_there,
                 names_that_are_no_digests_name_nothing,
                 a_blob_can_be_removed,
+                what_was_stored_some_time_ago_is_listed,
                 writers_of_the_same_content_agree,
                 the_store_is_healthy,
             ]

@@ -42,7 +42,7 @@ fn request(source_ref: &str, content_hash: &str) -> NewJob {
 
 async fn enqueue(jobs: &dyn Relational, source_ref: &str, content_hash: &str, now: DateTime<Utc>) -> Job {
     let enqueued = jobs
-        .enqueue(request(source_ref, content_hash), now)
+        .enqueue(request(source_ref, content_hash), None, now)
         .await
         .unwrap();
     assert!(
@@ -77,7 +77,10 @@ async fn status(jobs: &dyn Relational, id: &JobId) -> JobStatus {
 }
 
 async fn finish(jobs: &dyn Relational, lease: &Lease, end: JobStatus, now: DateTime<Utc>) -> LeaseOutcome {
-    jobs.finish(&lease.job.id, &lease.token, end, now).await.unwrap()
+    jobs.finish(&lease.job.id, &lease.token, end, now)
+        .await
+        .unwrap()
+        .outcome
 }
 
 async fn beat(jobs: &dyn Relational, lease: &Lease, now: DateTime<Utc>) -> LeaseOutcome {
@@ -106,7 +109,12 @@ pub async fn a_job_is_kept_as_it_was_asked_for(databases: Databases) {
         serde_json::json!(["a", {"b": null}, 1.5, 12345678901_u64]),
     );
     wanted.queue = Queue::Batch;
-    let from_bucket = databases.first.enqueue(wanted.clone(), at(0)).await.unwrap().job;
+    let from_bucket = databases
+        .first
+        .enqueue(wanted.clone(), None, at(0))
+        .await
+        .unwrap()
+        .job;
     assert_eq!(from_bucket.request, wanted);
     assert_eq!(
         (from_bucket.status, from_bucket.stage),
@@ -128,7 +136,12 @@ pub async fn a_job_is_kept_as_it_was_asked_for(databases: Databases) {
         digest: "ab".repeat(32),
         size: 5_000_000_000,
     };
-    let uploaded = databases.first.enqueue(wanted.clone(), at(1)).await.unwrap().job;
+    let uploaded = databases
+        .first
+        .enqueue(wanted.clone(), None, at(1))
+        .await
+        .unwrap()
+        .job;
     assert_eq!(uploaded.request, wanted);
     assert_ne!(uploaded.item_uid, from_bucket.item_uid);
 
@@ -150,7 +163,7 @@ pub async fn the_same_request_is_taken_once(databases: Databases) {
     let again = async |now, known: &Job, expected| {
         let enqueued = databases
             .second
-            .enqueue(request("a", "1"), at(now))
+            .enqueue(request("a", "1"), None, at(now))
             .await
             .unwrap();
         assert!(enqueued.deduplicated);
@@ -162,7 +175,7 @@ pub async fn the_same_request_is_taken_once(databases: Databases) {
     again(3, &first, JobStatus::Processing).await;
     fail(jobs, &held, FailureCode::Damaged, at(4)).await;
     again(5, &first, JobStatus::Failed).await;
-    jobs.retry(&first.id, at(6)).await.unwrap();
+    jobs.retry(&first.id, None, at(6)).await.unwrap();
     let held = lease(jobs, at(7)).await;
     finish(jobs, &held, JobStatus::Completed, at(8)).await;
     again(9, &first, JobStatus::Completed).await;
@@ -170,7 +183,7 @@ pub async fn the_same_request_is_taken_once(databases: Databases) {
     let mut elsewhere = request("a", "1");
     elsewhere.library_uid = LibraryUid::from_store("library-2".to_owned());
     assert!(
-        !jobs.enqueue(elsewhere, at(10)).await.unwrap().deduplicated,
+        !jobs.enqueue(elsewhere, None, at(10)).await.unwrap().deduplicated,
         "another library is another request"
     );
     enqueue(jobs, "b", "1", at(11)).await;
@@ -195,7 +208,7 @@ pub async fn two_processes_that_ask_at_once_make_one_job(databases: Databases) {
         let tasks = (0..8).map(|turn| {
             let jobs = databases.handle(turn);
             tokio::spawn(async move {
-                jobs.enqueue(request("a", &format!("{round}")), at(round))
+                jobs.enqueue(request("a", &format!("{round}")), None, at(round))
                     .await
                     .unwrap()
             })
@@ -222,9 +235,13 @@ pub async fn new_content_takes_the_place_of_what_waits(databases: Databases) {
     let other_source = enqueue(jobs, "b", "2", at(1)).await;
     let mut elsewhere = request("a", "2");
     elsewhere.library_uid = LibraryUid::from_store("library-2".to_owned());
-    let elsewhere = jobs.enqueue(elsewhere, at(1)).await.unwrap().job;
+    let elsewhere = jobs.enqueue(elsewhere, None, at(1)).await.unwrap().job;
 
-    let newest = enqueue(jobs, "a", "3", at(2)).await;
+    let newest = jobs.enqueue(request("a", "3"), None, at(2)).await.unwrap();
+    let taken: Vec<&JobId> = newest.superseded.iter().map(|job| &job.id).collect();
+    assert_eq!(taken, [&waiting.id]);
+    assert_eq!(newest.superseded[0].status, JobStatus::Superseded);
+    let newest = newest.job;
     let replaced = job(jobs, &waiting.id).await;
     assert_eq!(
         (replaced.status, replaced.finished_at),
@@ -245,7 +262,7 @@ pub async fn sequences_grow_and_never_come_back(databases: Databases) {
         let made = enqueue(jobs.as_ref(), &format!("{turn}"), "1", at(0)).await;
         assert!(made.sequence > last);
         last = made.sequence;
-        jobs.delete_job_of_item(&made.item_uid).await.unwrap();
+        jobs.delete_jobs_of_items(&[made.item_uid]).await.unwrap();
     }
 }
 
@@ -256,7 +273,7 @@ pub async fn the_oldest_due_job_comes_first(databases: Databases) {
     let second = enqueue(jobs, "b", "1", at(0)).await;
     let mut bulk = request("c", "1");
     bulk.queue = Queue::Batch;
-    let bulk = jobs.enqueue(bulk, at(0)).await.unwrap().job;
+    let bulk = jobs.enqueue(bulk, None, at(0)).await.unwrap().job;
     let of = async |queues: &[Queue], now| {
         let request = LeaseRequest {
             holder: "w",
@@ -360,7 +377,7 @@ pub async fn what_waits_must_be_announced(databases: Databases) {
     let taken = lease(jobs, at(53)).await;
     fail(jobs, &taken, FailureCode::Damaged, at(54)).await;
     assert_eq!(waiting(60).await, []);
-    jobs.retry(&first.id, at(61)).await.unwrap();
+    jobs.retry(&first.id, None, at(61)).await.unwrap();
     assert_eq!(waiting(62).await, [first.id.clone()]);
     let taken = lease(jobs, at(63)).await;
     fail(jobs, &taken, FailureCode::Damaged, at(64)).await;
@@ -558,7 +575,11 @@ pub async fn a_failed_attempt_waits_for_its_moment(databases: Databases) {
         (JobStatus::Pending, at(100), None)
     );
     assert_eq!(waiting.error, Some(failure.clone()));
-    assert_eq!(waiting.attempts, 1);
+    assert_eq!(
+        (waiting.attempts, waiting.failures),
+        (0, 1),
+        "an attempt that came to an end is not one that never did"
+    );
     let younger = enqueue(jobs, "b", "1", at(20)).await;
     assert_eq!(
         lease(jobs, at(99)).await.job.id,
@@ -568,7 +589,11 @@ pub async fn a_failed_attempt_waits_for_its_moment(databases: Databases) {
     assert_eq!(try_lease(jobs, at(99)).await, None);
 
     let held = lease(jobs, at(100)).await;
-    assert_eq!((&held.job.id, held.job.attempts), (&asked.id, 2));
+    assert_eq!(
+        (&held.job.id, held.job.attempts, held.job.failures),
+        (&asked.id, 1, 1)
+    );
+    assert_eq!(held.job.started_at, Some(at(0)), "when it was first begun");
     let outcome = jobs
         .fail(&asked.id, &held.token, &failure, None, at(101))
         .await
@@ -580,6 +605,7 @@ pub async fn a_failed_attempt_waits_for_its_moment(databases: Databases) {
         (JobStatus::Failed, Some(at(101)))
     );
     assert_eq!(failed.error, Some(failure));
+    assert_eq!((failed.attempts, failed.failures), (0, 2));
     assert_eq!(
         beat(jobs, &held, at(102)).await,
         LeaseOutcome::Lost,
@@ -662,18 +688,20 @@ pub async fn a_completed_job_supersedes_those_before_it(databases: Databases) {
             .await
             .unwrap();
         let held = lease(jobs, at(now)).await;
-        assert_eq!(
-            finish(jobs, &held, JobStatus::Completed, at(now)).await,
-            LeaseOutcome::Held
-        );
+        let ended = jobs
+            .finish(&held.job.id, &held.token, JobStatus::Completed, at(now))
+            .await
+            .unwrap();
+        assert_eq!(ended.outcome, LeaseOutcome::Held);
         assert_eq!(
             finish(jobs, &held, JobStatus::Completed, at(now)).await,
             LeaseOutcome::Lost,
             "it ends once"
         );
-        made
+        (made, ended.superseded)
     };
-    let first = complete("a", "1", 0).await;
+    let (first, taken) = complete("a", "1", 0).await;
+    assert_eq!(taken, []);
     let done = job(jobs, &first.id).await;
     assert_eq!(
         (done.status, done.stage, done.progress),
@@ -681,8 +709,11 @@ pub async fn a_completed_job_supersedes_those_before_it(databases: Databases) {
     );
     assert_eq!((done.finished_at, done.error), (Some(at(0)), None));
 
-    let other = complete("b", "1", 10).await;
-    let second = complete("a", "2", 20).await;
+    assert_eq!((done.attempts, done.failures), (1, 1));
+
+    let (other, _) = complete("b", "1", 10).await;
+    let (second, taken) = complete("a", "2", 20).await;
+    assert_eq!(taken, [first.item_uid]);
     let replaced = job(jobs, &first.id).await;
     assert_eq!(
         (replaced.status, replaced.finished_at),
@@ -694,11 +725,13 @@ pub async fn a_completed_job_supersedes_those_before_it(databases: Databases) {
     // An older job that ends after a newer one takes nothing away from it.
     enqueue(jobs, "c", "1", at(30)).await;
     let older = lease(jobs, at(30)).await;
-    let newer = complete("c", "2", 31).await;
-    assert_eq!(
-        finish(jobs, &older, JobStatus::Superseded, at(32)).await,
-        LeaseOutcome::Held
-    );
+    let (newer, _) = complete("c", "2", 31).await;
+    let ended = jobs
+        .finish(&older.job.id, &older.token, JobStatus::Superseded, at(32))
+        .await
+        .unwrap();
+    assert_eq!(ended.outcome, LeaseOutcome::Held);
+    assert_eq!(ended.superseded, [older.job.item_uid]);
     assert_eq!(status(jobs, &newer.id).await, JobStatus::Completed);
     let ended = job(jobs, &older.job.id).await;
     assert_eq!(
@@ -724,33 +757,199 @@ pub async fn a_lease_ends_in_two_ways_only(databases: Databases) {
     assert_eq!(beat(jobs, &held, at(2)).await, LeaseOutcome::Held);
 }
 
-/// A job that is cancelled after its item became visible ends as what it became, even where the same was asked for again
-/// meanwhile; of two jobs for one request one stays live.
-pub async fn a_job_cancelled_too_late_is_completed(databases: Databases) {
+/// A job that ends when a later one of its source is completed already has no place any more, however it ends.
+pub async fn what_ends_after_a_later_one_is_superseded(databases: Databases) {
+    let jobs = databases.first.as_ref();
+    let failure = Failure::new(FailureCode::EmbedderUnavailable, "It is away.");
+    for (source_ref, begin) in [("a", 0), ("b", 100), ("c", 200), ("d", 300)] {
+        enqueue(jobs, source_ref, "1", at(begin)).await;
+        let older = lease(jobs, at(begin)).await;
+        let newer = enqueue(jobs, source_ref, "2", at(begin + 1)).await;
+        let held = lease(jobs, at(begin + 1)).await;
+        assert_eq!(held.job.id, newer.id);
+        let mut ended = jobs
+            .finish(&newer.id, &held.token, JobStatus::Completed, at(begin + 2))
+            .await
+            .unwrap();
+        assert_eq!(ended.superseded, [], "what runs ends by itself");
+        let (id, token, now) = (&older.job.id, older.token.as_str(), at(begin + 3));
+        match source_ref {
+            "a" => {
+                ended = jobs.finish(id, token, JobStatus::Completed, now).await.unwrap();
+                assert_eq!(ended.outcome, LeaseOutcome::Held);
+                assert_eq!(ended.superseded, [older.job.item_uid.clone()]);
+            }
+            "b" | "c" => {
+                let retry_at = (source_ref == "c").then(|| at(begin + 50));
+                let outcome = jobs.fail(id, token, &failure, retry_at, now).await.unwrap();
+                assert_eq!(outcome, LeaseOutcome::Superseded);
+            }
+            _ => {
+                let mut now = begin;
+                for _ in 1..MAX_ATTEMPTS {
+                    now += 60;
+                    assert_eq!(lease(jobs, at(now)).await.job.id, older.job.id);
+                }
+                assert_eq!(try_lease(jobs, at(now + 60)).await, None);
+            }
+        }
+        let after = job(jobs, id).await;
+        assert_eq!(after.status, JobStatus::Superseded, "{source_ref}");
+        assert!(after.finished_at.is_some());
+        assert_eq!(status(jobs, &newer.id).await, JobStatus::Completed);
+    }
+}
+
+/// Content that comes back while other content is under way is the last word all the same.
+pub async fn the_last_request_for_a_source_decides(databases: Databases) {
     let (jobs, other) = (databases.first.as_ref(), databases.second.as_ref());
+    let again = async |source_ref: &str, now| {
+        let enqueued = other
+            .enqueue(request(source_ref, "A"), None, at(now))
+            .await
+            .unwrap();
+        let taken: Vec<JobId> = enqueued.superseded.iter().map(|job| job.id.clone()).collect();
+        (enqueued.job, enqueued.deduplicated, taken)
+    };
+    let complete = async |source_ref: &str, now| {
+        let made = enqueue(jobs, source_ref, "A", at(now)).await;
+        let held = lease(jobs, at(now)).await;
+        finish(jobs, &held, JobStatus::Completed, at(now)).await;
+        made
+    };
+
+    // What waits is not made, and what is made already is made anew: it would be older than what it replaces.
+    let done = complete("waits", 0).await;
+    let waits = enqueue(jobs, "waits", "B", at(1)).await;
+    let (made, deduplicated, taken) = again("waits", 2).await;
+    assert!(!deduplicated && made.sequence > waits.sequence);
+    assert_eq!(
+        BTreeSet::from_iter(taken),
+        BTreeSet::from([done.id.clone(), waits.id.clone()])
+    );
+    for id in [&done.id, &waits.id] {
+        assert_eq!(status(jobs, id).await, JobStatus::Superseded);
+    }
+    assert_eq!(
+        job(jobs, &done.id).await.finished_at,
+        Some(at(0)),
+        "when it was done"
+    );
+    let held = lease(jobs, at(3)).await;
+    assert_eq!(held.job.id, made.id);
+    assert_eq!(again("waits", 4).await, (held.job.clone(), true, vec![]));
+    finish(jobs, &held, JobStatus::Completed, at(5)).await;
+
+    let done = complete("runs", 10).await;
+    let runs = enqueue(jobs, "runs", "B", at(11)).await;
+    let held = lease(jobs, at(11)).await;
+    let (made, deduplicated, taken) = again("runs", 12).await;
+    assert!(!deduplicated && made.sequence > runs.sequence);
+    assert_eq!(taken, [done.id]);
+    finish(jobs, &held, JobStatus::Completed, at(13)).await;
+    assert_eq!(status(jobs, &made.id).await, JobStatus::Pending);
+    let held = lease(jobs, at(14)).await;
+    let ended = jobs
+        .finish(&made.id, &held.token, JobStatus::Completed, at(15))
+        .await
+        .unwrap();
+    assert_eq!(ended.superseded, [runs.item_uid]);
+
+    // Where the first still runs, what waits behind it gives way.
+    enqueue(jobs, "first runs", "A", at(20)).await;
+    let held = lease(jobs, at(20)).await;
+    let waits = enqueue(jobs, "first runs", "B", at(21)).await;
+    let (known, deduplicated, taken) = again("first runs", 22).await;
+    assert_eq!(
+        (known.id, deduplicated, taken),
+        (held.job.id.clone(), true, vec![waits.id])
+    );
+    assert_eq!(beat(jobs, &held, at(23)).await, LeaseOutcome::Held);
+    finish(jobs, &held, JobStatus::Completed, at(24)).await;
+
+    // Where both run, the older one could never win.
+    enqueue(jobs, "both run", "A", at(30)).await;
+    let held = lease(jobs, at(30)).await;
+    enqueue(jobs, "both run", "B", at(31)).await;
+    lease(jobs, at(31)).await;
+    let (made, deduplicated, taken) = again("both run", 32).await;
+    assert_eq!((deduplicated, taken), (false, vec![held.job.id.clone()]));
+    assert_eq!(made.status, JobStatus::Pending);
+    assert_eq!(beat(jobs, &held, at(33)).await, LeaseOutcome::Superseded);
+}
+
+/// Once an item may be visible at any moment its job cannot be cancelled any more; before that its worker can make
+/// nothing visible without hearing of it.
+pub async fn a_job_in_its_last_stage_is_not_cancelled(databases: Databases) {
+    let (jobs, other) = (databases.first.as_ref(), databases.second.as_ref());
+    let enter = async |held: &Lease, stage, now| {
+        let update = JobUpdate {
+            stage: Some(stage),
+            ..JobUpdate::default()
+        };
+        jobs.heartbeat(&held.job.id, &held.token, update, TTL, at(now))
+            .await
+            .unwrap()
+    };
     enqueue(jobs, "a", "1", at(0)).await;
     let held = lease(jobs, at(0)).await;
-    other.cancel(&held.job.id, at(1)).await.unwrap();
+    assert_eq!(enter(&held, Stage::Publish, 1).await, LeaseOutcome::Held);
+    let kept = other.cancel(&held.job.id, at(2)).await.unwrap().unwrap();
+    assert_eq!((kept.status, kept.finished_at), (JobStatus::Processing, None));
+    assert_eq!(enter(&held, Stage::Complete, 3).await, LeaseOutcome::Held);
+    let kept = other.cancel(&held.job.id, at(3)).await.unwrap().unwrap();
+    assert_eq!(kept.status, JobStatus::Processing);
     assert_eq!(
-        finish(jobs, &held, JobStatus::Completed, at(2)).await,
+        finish(jobs, &held, JobStatus::Completed, at(3)).await,
         LeaseOutcome::Held
     );
     assert_eq!(status(jobs, &held.job.id).await, JobStatus::Completed);
 
-    enqueue(jobs, "b", "1", at(3)).await;
-    let held = lease(jobs, at(3)).await;
-    other.cancel(&held.job.id, at(4)).await.unwrap();
-    let again = enqueue(other, "b", "1", at(5)).await;
+    enqueue(jobs, "b", "1", at(4)).await;
+    let held = lease(jobs, at(4)).await;
+    assert_eq!(enter(&held, Stage::Concepts, 5).await, LeaseOutcome::Held);
+    other.cancel(&held.job.id, at(6)).await.unwrap();
+    assert_eq!(enter(&held, Stage::Publish, 7).await, LeaseOutcome::Cancelled);
     assert_eq!(
-        finish(jobs, &held, JobStatus::Completed, at(6)).await,
-        LeaseOutcome::Held
+        finish(jobs, &held, JobStatus::Completed, at(8)).await,
+        LeaseOutcome::Cancelled
     );
-    assert_eq!(status(jobs, &held.job.id).await, JobStatus::Superseded);
-    assert_eq!(status(jobs, &again.id).await, JobStatus::Pending);
-    assert_eq!(
-        jobs.enqueue(request("b", "1"), at(7)).await.unwrap().job.id,
-        again.id
-    );
+    assert_eq!(status(jobs, &held.job.id).await, JobStatus::Cancelled);
+
+    // One that is given back waits like any other.
+    enqueue(jobs, "c", "1", at(9)).await;
+    let held = lease(jobs, at(9)).await;
+    enter(&held, Stage::Publish, 10).await;
+    jobs.release(&held.job.id, &held.token, at(11)).await.unwrap();
+    let cancelled = other.cancel(&held.job.id, at(12)).await.unwrap().unwrap();
+    assert_eq!(cancelled.status, JobStatus::Cancelled);
+}
+
+/// Bulk work comes when no single document is due, however long it has waited.
+pub async fn bulk_work_yields_to_single_documents(databases: Databases) {
+    let jobs = databases.first.as_ref();
+    let queued = async |source_ref: &str, queue, now| {
+        let mut wanted = request(source_ref, "1");
+        wanted.queue = queue;
+        jobs.enqueue(wanted, None, at(now)).await.unwrap().job.id
+    };
+    let bulk = [
+        queued("a", Queue::Batch, 0).await,
+        queued("b", Queue::Batch, 1).await,
+    ];
+    let single = queued("c", Queue::Embedding, 2).await;
+    let default = queued("d", Queue::Default, 3).await;
+    let later = queued("e", Queue::Embedding, 100).await;
+    let mut taken = Vec::new();
+    while let Some(held) = try_lease(databases.second.as_ref(), at(10)).await {
+        taken.push(held.job.id);
+    }
+    assert_eq!(taken, [single, default, bulk[0].clone(), bulk[1].clone()]);
+    // Also where its lease ran out.
+    assert_eq!(lease(jobs, at(100)).await.job.request.queue, Queue::Embedding);
+    assert_eq!(lease(jobs, at(100)).await.job.request.queue, Queue::Default);
+    assert_eq!(lease(jobs, at(100)).await.job.id, later);
+    assert_eq!(lease(jobs, at(100)).await.job.id, bulk[0]);
 }
 
 /// A failed job can be put back to work, alone or with its like, with all its attempts before it.
@@ -767,24 +966,36 @@ pub async fn failed_jobs_can_be_retried(databases: Databases) {
         let held = lease(jobs, at(0)).await;
         fail(jobs, &held, code, at(1)).await;
     }
-    let back = jobs.retry(&failed[0], at(10)).await.unwrap().unwrap();
+    let back = jobs.retry(&failed[0], None, at(10)).await.unwrap().unwrap();
     assert_eq!(
-        (back.status, back.attempts, back.due_at),
-        (JobStatus::Pending, 0, at(10))
+        (back.status, back.attempts, back.failures, back.due_at),
+        (JobStatus::Pending, 0, 0, at(10))
     );
-    assert_eq!((back.error, back.finished_at), (None, None));
+    assert_eq!(
+        (back.error, back.started_at, back.finished_at),
+        (None, None, None)
+    );
+    assert_eq!(back.request.queue, Queue::Embedding);
     assert!(matches!(
-        jobs.retry(&failed[0], at(11)).await,
+        jobs.retry(&failed[0], None, at(11)).await,
         Err(StoreError::Conflict("status"))
     ));
-    assert_eq!(jobs.retry(&JobId::generate(), at(11)).await.unwrap(), None);
+    assert_eq!(jobs.retry(&JobId::generate(), None, at(11)).await.unwrap(), None);
     assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 2);
     assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 0);
     assert_eq!(status(jobs, &failed[3]).await, JobStatus::Failed);
     assert_eq!(jobs.retry_failed(None, at(13)).await.unwrap(), 1);
-    for id in failed {
-        assert_eq!(status(jobs, &id).await, JobStatus::Pending);
+    for id in &failed {
+        assert_eq!(status(jobs, id).await, JobStatus::Pending);
     }
+    let held = lease(jobs, at(14)).await;
+    fail(jobs, &held, FailureCode::Damaged, at(15)).await;
+    let moved = jobs
+        .retry(&held.job.id, Some(Queue::Batch), at(16))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(moved.request.queue, Queue::Batch, "where it is wanted now");
 }
 
 /// Jobs go with their library or their item, and a worker that ran one finds it lost.
@@ -793,12 +1004,21 @@ pub async fn jobs_go_with_their_library_or_item(databases: Databases) {
     let kept = {
         let mut kept = request("a", "1");
         kept.library_uid = LibraryUid::from_store("library-2".to_owned());
-        jobs.enqueue(kept, at(0)).await.unwrap().job
+        jobs.enqueue(kept, None, at(0)).await.unwrap().job
     };
     let single = enqueue(jobs, "a", "1", at(0)).await;
-    other.delete_job_of_item(&single.item_uid).await.unwrap();
-    other.delete_job_of_item(&single.item_uid).await.unwrap();
-    assert_eq!(jobs.job(&single.id).await.unwrap(), None);
+    let second = enqueue(jobs, "b", "1", at(0)).await;
+    let third = enqueue(jobs, "c", "1", at(0)).await;
+    let items = [single.item_uid, ItemUid::generate(), third.item_uid];
+    for _ in 0..2 {
+        other.delete_jobs_of_items(&items).await.unwrap();
+        other.delete_jobs_of_items(&[]).await.unwrap();
+    }
+    for gone in [&single.id, &third.id] {
+        assert_eq!(jobs.job(gone).await.unwrap(), None);
+    }
+    other.delete_jobs_of_items(&[second.item_uid]).await.unwrap();
+    assert_eq!(jobs.job(&second.id).await.unwrap(), None);
 
     lease(jobs, at(1)).await;
     enqueue(jobs, "b", "1", at(1)).await;
@@ -835,7 +1055,7 @@ pub async fn jobs_are_listed_newest_first(databases: Databases) {
         if number % 3 == 0 {
             wanted.library_uid = LibraryUid::from_store("library-2".to_owned());
         }
-        made.push(jobs.enqueue(wanted, at(0)).await.unwrap().job.id);
+        made.push(jobs.enqueue(wanted, None, at(0)).await.unwrap().job.id);
     }
     // 0 and 1 fail, 2 and 3 are completed, 4 is running.
     for code in [FailureCode::Damaged, FailureCode::TooLarge] {
@@ -976,7 +1196,10 @@ macro_rules! jobs_conformance {
                 a_cancelled_job_is_left_by_its_worker,
                 a_completed_job_supersedes_those_before_it,
                 a_lease_ends_in_two_ways_only,
-                a_job_cancelled_too_late_is_completed,
+                what_ends_after_a_later_one_is_superseded,
+                the_last_request_for_a_source_decides,
+                a_job_in_its_last_stage_is_not_cancelled,
+                bulk_work_yields_to_single_documents,
                 failed_jobs_can_be_retried,
                 jobs_go_with_their_library_or_item,
                 jobs_are_listed_newest_first,

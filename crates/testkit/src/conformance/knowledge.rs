@@ -36,6 +36,9 @@ macro_rules! knowledge_store_conformance {
             writing_a_part_twice_leaves_it_once,
             staging_again_replaces_the_earlier_run,
             what_is_gone_takes_no_parts,
+            publishing_needs_every_vector,
+            publishing_needs_the_chunks_that_were_written,
+            only_what_was_never_published_is_removed_as_staged,
             a_visible_item_takes_no_parts,
             a_later_revision_takes_the_place,
             an_earlier_revision_is_discarded,
@@ -242,7 +245,10 @@ impl Draft {
 
     async fn publish(&self, store: &dyn KnowledgeStore) -> PublishOutcome {
         self.stage(store).await;
-        store.publish_item(&self.item.uid, now()).await.unwrap()
+        store
+            .publish_item(&self.item.uid, self.texts.len() as u64, now())
+            .await
+            .unwrap()
     }
 }
 
@@ -588,7 +594,13 @@ pub async fn publishing_makes_everything_visible_at_once(store: &dyn KnowledgeSt
         .concept("Zeppelin", &[0, 1]);
     let first = draft.publish(store).await;
     assert_eq!(first, PublishOutcome::Published { superseded: vec![] });
-    assert_eq!(store.publish_item(&draft.item.uid, now()).await.unwrap(), first);
+    assert_eq!(
+        store
+            .publish_item(&draft.item.uid, draft.texts.len() as u64, now())
+            .await
+            .unwrap(),
+        first
+    );
     let both = only([draft.chunk(0), draft.chunk(1)]);
     for found in found_by_any_leg(store, "zeppelin", &everything()).await {
         assert_eq!(found, both);
@@ -654,7 +666,10 @@ pub async fn writing_a_part_twice_leaves_it_once(store: &dyn KnowledgeStore) {
         .stage_concepts(&draft.item.uid, &draft.concepts)
         .await
         .unwrap();
-    store.publish_item(&draft.item.uid, now()).await.unwrap();
+    store
+        .publish_item(&draft.item.uid, draft.texts.len() as u64, now())
+        .await
+        .unwrap();
     assert_eq!(by_vector(store, 0, &everything(), 100).await.len(), 2);
     assert_eq!(by_text(store, "zeppelin", &everything()).await.len(), 2);
     let concepts = store
@@ -703,7 +718,10 @@ pub async fn staging_again_replaces_the_earlier_run(store: &dyn KnowledgeStore) 
         1
     );
     store.put_vectors(&space(), &draft.chunk_vectors()).await.unwrap();
-    store.publish_item(&draft.item.uid, now()).await.unwrap();
+    store
+        .publish_item(&draft.item.uid, draft.texts.len() as u64, now())
+        .await
+        .unwrap();
     assert_eq!(store.chunks(&draft.item.uid, page()).await.unwrap().total, 1);
     assert!(
         by_text(store, "zeppelin two three", &everything())
@@ -732,7 +750,9 @@ pub async fn what_is_gone_takes_no_parts(store: &dyn KnowledgeStore) {
     assert!(matches!(gone, Err(StoreError::NotFound)), "{gone:?}");
     let gone = store.stage_concepts(&draft.item.uid, &[]).await;
     assert!(matches!(gone, Err(StoreError::NotFound)), "{gone:?}");
-    let gone = store.publish_item(&draft.item.uid, now()).await;
+    let gone = store
+        .publish_item(&draft.item.uid, draft.texts.len() as u64, now())
+        .await;
     assert!(matches!(gone, Err(StoreError::NotFound)), "{gone:?}");
     let mut elsewhere = draft.item.clone();
     elsewhere.collection_uid = CollectionUid::generate();
@@ -744,6 +764,84 @@ pub async fn what_is_gone_takes_no_parts(store: &dyn KnowledgeStore) {
     assert!(matches!(gone, Err(StoreError::NotFound)), "{gone:?}");
     assert!(store.item(&draft.item.uid).await.unwrap().is_none());
     assert!(store.delete_item(&draft.item.uid).await.unwrap().is_none());
+}
+
+/// An item is shown with a vector for each of its chunks in the space of its library, or not at all.
+pub async fn publishing_needs_every_vector(store: &dyn KnowledgeStore) {
+    let library = library(store, "L", None).await;
+    let draft = Draft::of(store, &library.uid, &["zeppelin one", "zeppelin two"]).await;
+    store.stage_item(draft.item.clone()).await.unwrap();
+    store
+        .stage_chunks(&draft.item.uid, &draft.chunks())
+        .await
+        .unwrap();
+    let other = VectorSpace {
+        model: "another model".to_owned(),
+        dimension: DIMENSION,
+    };
+    let vectors = draft.chunk_vectors();
+    store.put_vectors(&other, &vectors).await.unwrap();
+    for some in [&vectors[..0], &vectors[..1]] {
+        store.put_vectors(&space(), some).await.unwrap();
+        let refused = store.publish_item(&draft.item.uid, 2, now()).await;
+        assert!(
+            matches!(refused, Err(StoreError::Conflict("vectors"))),
+            "{refused:?}"
+        );
+        let item = store.item(&draft.item.uid).await.unwrap().unwrap();
+        assert_eq!(item.status, EmbeddingStatus::Processing);
+    }
+    store.put_vectors(&space(), &vectors).await.unwrap();
+    store.publish_item(&draft.item.uid, 2, now()).await.unwrap();
+    assert_eq!(by_vector(store, 0, &everything(), 100).await.len(), 2);
+    assert_eq!(problems(store).await, [""; 0]);
+}
+
+/// What another run staged anew in between is not shown as if it were whole.
+pub async fn publishing_needs_the_chunks_that_were_written(store: &dyn KnowledgeStore) {
+    let library = library(store, "L", None).await;
+    let draft = Draft::of(store, &library.uid, &["zeppelin one", "zeppelin two"]).await;
+    draft.stage(store).await;
+    for wrong in [1, 3] {
+        let refused = store.publish_item(&draft.item.uid, wrong, now()).await;
+        assert!(
+            matches!(refused, Err(StoreError::Conflict("chunks"))),
+            "{refused:?}"
+        );
+    }
+    store.stage_item(draft.item.clone()).await.unwrap();
+    let refused = store.publish_item(&draft.item.uid, 2, now()).await;
+    assert!(
+        matches!(refused, Err(StoreError::Conflict("chunks"))),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        draft.publish(store).await,
+        PublishOutcome::Published { .. }
+    ));
+    assert_eq!(store.chunks(&draft.item.uid, page()).await.unwrap().total, 2);
+    assert_eq!(problems(store).await, [""; 0]);
+}
+
+/// Cleaning up after a run that did not end takes nothing away that is visible.
+pub async fn only_what_was_never_published_is_removed_as_staged(store: &dyn KnowledgeStore) {
+    let library = library(store, "L", None).await;
+    let shown = published(store, &library.uid, &["zeppelin shown"]).await;
+    let staged = Draft::of(store, &library.uid, &["zeppelin staged"])
+        .await
+        .concept("Lonely", &[0]);
+    staged.stage(store).await;
+    assert!(!store.delete_staged_item(&shown.item.uid).await.unwrap());
+    for _ in 0..2 {
+        assert!(store.delete_staged_item(&staged.item.uid).await.unwrap());
+        assert!(store.item(&staged.item.uid).await.unwrap().is_none());
+    }
+    assert_eq!(
+        by_text(store, "zeppelin", &everything()).await,
+        only([shown.chunk(0)])
+    );
+    assert_eq!(store.report().await.unwrap().concepts, 0);
+    assert_eq!(problems(store).await, [""; 0]);
 }
 
 /// What is visible is not written over.
@@ -783,11 +881,17 @@ pub async fn a_later_revision_takes_the_place(store: &dyn KnowledgeStore) {
     };
     assert_eq!(outcome, expected);
     assert_eq!(
-        store.publish_item(&second.item.uid, now()).await.unwrap(),
+        store
+            .publish_item(&second.item.uid, second.texts.len() as u64, now())
+            .await
+            .unwrap(),
         expected
     );
     assert_eq!(
-        store.publish_item(&first.item.uid, now()).await.unwrap(),
+        store
+            .publish_item(&first.item.uid, first.texts.len() as u64, now())
+            .await
+            .unwrap(),
         PublishOutcome::Superseded
     );
     let left = only([second.chunk(0), other.chunk(0)]);
@@ -822,7 +926,10 @@ pub async fn an_earlier_revision_is_discarded(store: &dyn KnowledgeStore) {
     assert!(store.item(&early.item.uid).await.unwrap().is_some());
     for _ in 0..2 {
         assert_eq!(
-            store.publish_item(&early.item.uid, now()).await.unwrap(),
+            store
+                .publish_item(&early.item.uid, early.texts.len() as u64, now())
+                .await
+                .unwrap(),
             PublishOutcome::Superseded
         );
     }
@@ -848,7 +955,10 @@ pub async fn publishing_into_a_deleted_library_says_so(store: &dyn KnowledgeStor
     );
     for _ in 0..2 {
         assert_eq!(
-            store.publish_item(&draft.item.uid, now()).await.unwrap(),
+            store
+                .publish_item(&draft.item.uid, draft.texts.len() as u64, now())
+                .await
+                .unwrap(),
             PublishOutcome::LibraryGone
         );
     }
@@ -1133,7 +1243,10 @@ pub async fn spaces_are_never_mixed(store: &dyn KnowledgeStore) {
         .put_vectors(&other, &in_second.chunk_vectors())
         .await
         .unwrap();
-    store.publish_item(&in_second.item.uid, now()).await.unwrap();
+    store
+        .publish_item(&in_second.item.uid, in_second.texts.len() as u64, now())
+        .await
+        .unwrap();
 
     assert_eq!(
         store.spaces(&everything()).await.unwrap(),
@@ -1764,10 +1877,7 @@ pub async fn a_chunk_knows_its_neighbours(store: &dyn KnowledgeStore) {
     let draft = published(store, &library.uid, &["first", odd, "third"]).await;
     let chunk = store.chunk(&draft.chunk(1), None).await.unwrap().unwrap();
     assert_eq!(chunk.text, odd);
-    let hits = store
-        .chunk_hits(&[draft.chunk(1)], &everything())
-        .await
-        .unwrap();
+    let hits = store.chunk_hits(&[draft.chunk(1)], &everything()).await.unwrap();
     assert_eq!(hits[0].text, odd);
     assert_eq!(
         (&chunk.item_uid, chunk.item_title.as_str()),
