@@ -27,9 +27,9 @@ const MAX_EXCERPT_CHARS: usize = 300;
 /// Makes outgoing calls. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Outbound {
-    client: reqwest::Client,
-    guard: Guard,
-    timeout: Duration,
+    pub(crate) client: reqwest::Client,
+    pub(crate) guard: Guard,
+    pub(crate) timeout: Duration,
 }
 
 impl fmt::Debug for Outbound {
@@ -283,7 +283,7 @@ fn parse_url(url: &str) -> Result<Url, HttpError> {
 }
 
 /// Host and port as people write them; never credentials, path or query.
-fn shown_host(url: &Url) -> String {
+pub(crate) fn shown_host(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
     match url.port() {
         Some(port) => format!("{host}:{port}"),
@@ -377,7 +377,7 @@ fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     Some((first.trim().parse().ok()?, total.trim().parse().ok()))
 }
 
-fn read_error(host: &str, timeout: Duration, error: &reqwest::Error) -> HttpError {
+pub(crate) fn read_error(host: &str, timeout: Duration, error: &reqwest::Error) -> HttpError {
     let host = host.to_owned();
     if let Some(refused) = find_cause::<AddressRefused>(error) {
         return HttpError::Refused {
@@ -421,7 +421,7 @@ fn find_cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Optio
 }
 
 /// The innermost message: the outer ones repeat the URL, which may hold credentials.
-fn root_cause(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| below(*error))
         .last()
         .map(ToString::to_string)

@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod exchange;
 mod guard;
 mod headers;
 mod redirect;
@@ -15,6 +16,7 @@ mod tls;
 
 pub use client::{Outbound, StreamedBody};
 pub use error::HttpError;
+pub use exchange::IncomingBody;
 pub use guard::is_public_address;
 pub use headers::Headers;
 pub use settings::OutboundSettings;

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used)]
 
 mod bodies;
+mod exchange;
 mod private_addresses;
 mod redirects;
 mod server;

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 pub(crate) enum Answer {
     /// These bytes, then the connection is closed.
     Bytes(Vec<u8>),
+    /// These bytes, then nothing for as long as the client waits.
+    Stuck(Vec<u8>),
     /// Nothing, for as long as the client waits.
     Silence,
 }
@@ -84,6 +86,10 @@ async fn serve(
             // The client may have gone already; that is its test's business.
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
+        }
+        Answer::Stuck(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            std::future::pending().await
         }
         Answer::Silence => std::future::pending().await,
     }
