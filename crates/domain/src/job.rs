@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use crate::error::Failure;
 use crate::id::{CollectionUid, ItemUid, JobId, LibraryUid};
 
+/// The name of the task that runs a job, in messages and for tools that watch workers.
+pub const INGEST_TASK: &str = "library.tasks.ingest_from_daedalus";
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobStatus {

@@ -79,6 +79,10 @@ impl Services {
             message,
         };
         let before = self.job(caller, id).await?;
+        self.cancel(before).await
+    }
+
+    async fn cancel(&self, before: Job) -> ServiceResult<Job> {
         if before.status.is_final() {
             return Err(not_running(format!(
                 "This job is {} already.",
@@ -87,7 +91,7 @@ impl Services {
         }
         let job = self
             .relational
-            .cancel(id, self.clock.now())
+            .cancel(&before.id, self.clock.now())
             .await?
             .ok_or(ServiceError::NotFound("job"))?;
         match job.status {
@@ -103,6 +107,29 @@ impl Services {
             self.discard(&job.item_uid).await?;
         }
         Ok(job)
+    }
+
+    /// The row of a job whose end a sender waits for, for a worker.
+    pub async fn watched_job(&self, id: &JobId) -> ServiceResult<Option<Job>> {
+        Ok(self.relational.job(id).await?)
+    }
+
+    /// Waits for the next job that the fleet's remote control wants stopped.
+    pub async fn next_cancellation(&self) -> JobId {
+        self.queue.cancellation().await
+    }
+
+    /// Stops a job that the fleet's remote control names: whoever may send messages to the broker may do that. Every
+    /// worker is told; one that comes late, or of no such job, finds nothing to stop: `None`.
+    pub async fn cancel_by_remote_control(&self, id: &JobId) -> ServiceResult<Option<Job>> {
+        let Some(before) = self.relational.job(id).await? else {
+            return Ok(None);
+        };
+        match self.cancel(before).await {
+            Ok(job) => Ok(Some(job)),
+            Err(ServiceError::Conflict { .. } | ServiceError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What was done lately, and what waits.

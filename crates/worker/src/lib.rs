@@ -2,5 +2,6 @@
 
 mod runtime;
 mod tasks;
+mod watch;
 
 pub use runtime::{WorkerSettings, run};

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mnemosyne_domain::ports::Lease;
+use mnemosyne_domain::ports::{Lease, Nudge, TaskReport, TaskState};
 use mnemosyne_domain::{JobId, Queue};
 use mnemosyne_services::Services;
 use mnemosyne_services::upkeep::Reach;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::tasks;
+use crate::{tasks, watch};
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -29,24 +30,37 @@ pub struct WorkerSettings {
     pub upkeep: bool,
 }
 
+/// Jobs whose end was asked for and that the watcher did not take yet; further ones are not watched.
+const MAX_ASKED: usize = 1_000;
 /// How often interrupted deletions are looked for.
 const MEND_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Works until `stop`. Then no job is begun any more, those that run are given back at once (their finished stages are
 /// kept, so nothing is lost by it), and the function returns when all have let go.
 pub async fn run(services: Arc<Services>, settings: WorkerSettings, stop: CancellationToken) {
+    let (asked, asked_in) = mpsc::channel(MAX_ASKED);
+    let watcher = tokio::spawn(watch::watch(Arc::clone(&services), asked_in, stop.clone()));
+    let canceller = tokio::spawn(cancel_on_request(Arc::clone(&services), stop.clone()));
     let worker = Worker {
         services,
         settings,
         stop,
+        asked,
     };
     worker.run().await;
+    for helper in [watcher, canceller] {
+        if let Err(error) = helper.await {
+            tracing::error!(%error, "a part of the worker broke down");
+        }
+    }
 }
 
 struct Worker {
     services: Arc<Services>,
     settings: WorkerSettings,
     stop: CancellationToken,
+    /// Jobs whose end somebody waits for.
+    asked: mpsc::Sender<JobId>,
 }
 
 impl Worker {
@@ -56,13 +70,14 @@ impl Worker {
         if self.settings.upkeep {
             running.spawn(mend_now_and_then(Arc::clone(&self.services), self.stop.clone()));
         }
+        let mut looked = None;
         while let Some(Ok(slot)) = self
             .stop
             .run_until_cancelled(Arc::clone(&slots).acquire_owned())
             .await
         {
             while running.try_join_next().is_some() {}
-            match self.next_job().await {
+            match self.next_job(&mut looked).await {
                 Some(lease) => self.begin(lease, slot, &mut running),
                 None => drop(slot),
             }
@@ -72,19 +87,43 @@ impl Worker {
 
     /// The next job, or `None` after a while without one, or at the end. Only waiting is given up for that: a lease that
     /// was written must not be dropped.
-    async fn next_job(&self) -> Option<Lease> {
-        // Jobs that wait are taken without being told of: their messages may be lost, late, or still to be sent.
+    async fn next_job(&self, looked: &mut Option<Instant>) -> Option<Lease> {
+        // A message that lies here names its job, which costs less than a search for one. But messages may be lost, late or
+        // still to be sent, so that none of them keeps the worker from looking by itself.
+        let looked_lately = looked.is_some_and(|moment| moment.elapsed() < self.settings.poll);
+        if looked_lately && let Some(nudge) = self.nudge(Duration::ZERO).await {
+            let named = nudge.job.is_some();
+            let lease = self.follow(nudge).await;
+            if named {
+                return lease;
+            }
+        }
+        *looked = Some(Instant::now());
         if let Some(lease) = self.lease(None).await {
             return Some(lease);
         }
-        let next = self
-            .services
-            .next_nudge(&self.settings.queues, self.settings.poll);
-        let nudge = self.stop.run_until_cancelled(next).await??;
+        let nudge = self.nudge(self.settings.poll).await?;
+        self.follow(nudge).await
+    }
+
+    async fn nudge(&self, at_most: Duration) -> Option<Nudge> {
+        let next = self.services.next_nudge(&self.settings.queues, at_most);
+        self.stop.run_until_cancelled(next).await?
+    }
+
+    /// Takes the job that a nudge names, where it can be taken.
+    async fn follow(&self, nudge: Nudge) -> Option<Lease> {
         let lease = match &nudge.job {
             Some(job) => self.lease(Some(job)).await,
             None => None,
         };
+        // Watched even where it runs here: this attempt may not be the last one.
+        if let Some(job) = nudge.job
+            && nudge.wants_result
+            && let Err(error) = self.asked.try_send(job)
+        {
+            tracing::warn!(%error, "the sender of a task may not hear of its end");
+        }
         if let Some(receipt) = nudge.receipt {
             receipt.settle().await;
         }
@@ -113,11 +152,29 @@ impl Worker {
         let span = tracing::info_span!("task", name = tasks::INGEST_FROM_DAEDALUS, job = %lease.job.id);
         running.spawn(
             async move {
-                tasks::ingest_from_daedalus(&services, lease, &stop).await;
+                let job = lease.job.id.clone();
+                let attempt = lease.job.attempts;
+                let report = |state| {
+                    let job = job.clone();
+                    services.report_task(TaskReport { job, state });
+                };
+                report(TaskState::Started { attempt });
+                report(tasks::ingest_from_daedalus(&services, lease, &stop).await);
                 drop(slot);
             }
             .instrument(span),
         );
+    }
+}
+
+/// Stops the jobs that the fleet's remote control names.
+async fn cancel_on_request(services: Arc<Services>, stop: CancellationToken) {
+    while let Some(job) = stop.run_until_cancelled(services.next_cancellation()).await {
+        match services.cancel_by_remote_control(&job).await {
+            Ok(Some(_)) => tracing::info!(%job, "a job was cancelled by remote control"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%job, %error, "a job could not be cancelled by remote control"),
+        }
     }
 }
 

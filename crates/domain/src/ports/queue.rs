@@ -91,4 +91,9 @@ pub trait JobQueue: super::Health {
     async fn next(&self, queues: &[Queue], at_most: Duration) -> Option<Nudge>;
     /// Tells those who watch what became of a job. Never waits.
     fn report(&self, report: TaskReport);
+    /// The next job that those who watch want cancelled, waiting for it as long as it takes. A queue that nobody watches
+    /// never has one.
+    async fn cancellation(&self) -> JobId {
+        std::future::pending().await
+    }
 }

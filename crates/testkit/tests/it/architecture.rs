@@ -31,6 +31,7 @@ const SOLE_USERS: &[(&str, &str)] = &[
     ("docling", "documents"),
     ("tantivy", "graph"),
     ("moka", "cache"),
+    ("lapin", "queue"),
     ("askama", "app"),
 ];
 

@@ -2,4 +2,4 @@
 
 mod ingest_from_daedalus;
 
-pub(crate) use ingest_from_daedalus::{NAME as INGEST_FROM_DAEDALUS, ingest_from_daedalus};
+pub(crate) use ingest_from_daedalus::{NAME as INGEST_FROM_DAEDALUS, ingest_from_daedalus, state_of_row};
