@@ -14,6 +14,7 @@ import ctypes
 import fcntl
 import glob
 import hashlib
+import html
 import http.client
 import json
 import os
@@ -724,8 +725,23 @@ class S3(Server):
         with urllib.request.urlopen(self.endpoint + self.health, timeout=10) as answer:
             answer.read()
 
-    def request(self, method, path, body=b""):
-        return s3.request(method, self.endpoint, path, self.access_key, self.secret_key, body)
+    def request(self, method, path, body=b"", query=""):
+        return s3.request(method, self.endpoint, path, self.access_key, self.secret_key, body, query)
+
+    def keys(self, bucket):
+        """Every key of a bucket."""
+        keys, token = set(), ""
+        while True:
+            query = f"continuation-token={urllib.parse.quote(token, safe='~')}&list-type=2" if token else "list-type=2"
+            status, text = self.request("GET", bucket, query=query)
+            if status != 200:
+                raise RuntimeError(f"{self.name}: {bucket} cannot be listed: {status} {text}")
+            text = text.decode()
+            keys |= {html.unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", text)}
+            more = re.search(r"<NextContinuationToken>(.*?)</NextContinuationToken>", text)
+            if not more:
+                return keys
+            token = html.unescape(more[1])
 
     def fill(self):
         for bucket in self.BUCKETS:

@@ -10,15 +10,15 @@ import urllib.request
 REGION = "us-east-1"
 
 
-def request(method, endpoint, path, access_key, secret_key, body=b""):
-    """Status and body of a request for `path` (`bucket` or `bucket/key`, not encoded)."""
+def request(method, endpoint, path, access_key, secret_key, body=b"", query=""):
+    """Status and body of a request for `path` (`bucket` or `bucket/key`, not encoded); `query` is encoded and sorted."""
     now = datetime.datetime.now(datetime.timezone.utc)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     encoded = "/" + urllib.parse.quote(path, safe="/~")
     digest = hashlib.sha256(body).hexdigest()
     headers = {"host": urllib.parse.urlsplit(endpoint).netloc, "x-amz-content-sha256": digest, "x-amz-date": stamp}
     names = ";".join(sorted(headers))
-    canonical = "\n".join([method, encoded, "", *(f"{name}:{headers[name]}" for name in sorted(headers)), "", names, digest])
+    canonical = "\n".join([method, encoded, query, *(f"{name}:{headers[name]}" for name in sorted(headers)), "", names, digest])
     scope = f"{day}/{REGION}/s3/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = ("AWS4" + secret_key).encode()
@@ -27,7 +27,8 @@ def request(method, endpoint, path, access_key, secret_key, body=b""):
     signature = hmac.digest(key, text.encode(), "sha256").hex()
     headers["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}")
-    asked = urllib.request.Request(endpoint + encoded, body if method in ("PUT", "POST") else None, headers, method=method)
+    address = endpoint + encoded + (f"?{query}" if query else "")
+    asked = urllib.request.Request(address, body if method in ("PUT", "POST") else None, headers, method=method)
     try:
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return answer.status, answer.read()

@@ -1,0 +1,375 @@
+"""Faults, on the real servers: whatever is killed, stopped, slow, full or wrong, nothing that was acknowledged is lost,
+nothing is there twice, nothing is orphaned, and `/ready/` tells the truth.
+
+    check.py [NAME…]       only these faults
+"""
+
+import contextlib
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TESTS / "support"))
+from embedder import Embedder  # noqa: E402
+from fleet import Fleet, eventually  # noqa: E402
+from mnemosyne import Checks  # noqa: E402
+from proxy import Proxy  # noqa: E402
+
+
+def text(name, paragraphs=40):
+    return f"# {name}\n\nMarker {name}.\n\n" + "\n\n".join(
+        f"Paragraph {n} of {name} says how pump {n} was primed, and that {n * 13} litres went through it that day. " * 4
+        for n in range(paragraphs))
+
+
+class Bench:
+    """The fleet with everything that a fault needs."""
+
+    def __init__(self, fleet, embedder, blobs):
+        self.fleet, self.embedder, self.blobs = fleet, embedder, blobs
+        self.documents = 0
+        self.number = 0
+
+    @property
+    def worker(self):
+        return self.fleet.workers[0]
+
+    def ingest(self, count=1, paragraphs=40):
+        """Jobs for new documents."""
+        jobs = []
+        for _ in range(count):
+            self.number += 1
+            name = f"doc{self.number}"
+            jobs.append(self.fleet.ingest("faults", f"{name}.md", text(name, paragraphs)))
+        return jobs
+
+    def completed(self, jobs, patience=180):
+        """All of them have completed, and the ledger is equal."""
+        ended = self.fleet.ended(jobs, patience)
+        assert {job["status"] for job in ended} == {"completed"}, [j["error"] for j in ended if j["error"]]
+        self.documents += len(jobs)
+        self.fleet.assert_ledger(self.documents)
+
+    def stage(self, job, stage):
+        """Waits until the job's row says that it is there."""
+        eventually(lambda: self.fleet.job(job)["stage"] == stage, lambda: f"never in {stage}: {self.fleet.job(job)}")
+
+    def unready(self, word):
+        eventually(lambda: word in str(self.fleet.ready()[1]) and not_ok(self.fleet.ready()[1], word),
+                   lambda: f"/ready/ does not say that {word} is away: {self.fleet.ready()}")
+
+    def ready(self):
+        eventually(lambda: self.fleet.ready()[0] == 200 and all_ok(self.fleet.ready()[1]),
+                   lambda: f"not ready: {self.fleet.ready()}")
+
+    def waits_for_row(self):
+        """Waits until somebody wants to write a row that is held."""
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'mnemosyne'"
+        eventually(lambda: self.fleet.sql(blocked) != [["0"]], "nobody waits for the row")
+
+    def held_in_publish(self, job, uid):
+        """Kills the worker between the publishing of an item and the note of it; false where that moment was missed."""
+        visible = f"MATCH (i:Item {{uid: '{uid}', embedding_status: 'completed'}}) RETURN count(i)"
+        postgres = self.fleet.servers["postgres"]
+        stage = f"SELECT stage FROM mnemosyne_job WHERE id = '{job}'"
+        while postgres.psql(postgres.url(), stage) not in ("publish", "complete"):
+            pass
+        with self.row_held(job):
+            if self.fleet.sql(f"SELECT status FROM mnemosyne_job WHERE id = '{job}'") == [["completed"]]:
+                return False
+            eventually(lambda: self.fleet.neo4j.query(visible) == [[1]], "never visible")
+            self.worker.kill()
+        return True
+
+    @contextlib.contextmanager
+    def row_held(self, job):
+        """Nobody can write the row of this job inside the block."""
+        postgres = self.fleet.servers["postgres"]
+        session = subprocess.Popen([str(postgres.binaries() / "psql"), "-X", "-q", "-A", "-t", postgres.url()],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            session.stdin.write(f"BEGIN;\nSELECT 'held' FROM mnemosyne_job WHERE id = '{job}' FOR UPDATE;\n")
+            session.stdin.flush()
+            assert session.stdout.readline().strip() == "held"
+            yield
+        finally:
+            session.stdin.close()
+            session.wait()
+
+
+def states(body):
+    """Name and state of every dependency of /ready/."""
+    return {each["name"]: each["status"] for each in body["dependencies"]}
+
+
+def not_ok(body, name):
+    return states(body).get(name) != "ok"
+
+
+def all_ok(body):
+    return set(states(body).values()) == {"ok"}
+
+
+# --- a killed worker, at every border of its stages --------------------------------------------------------------------
+
+def killed_in_fetch(bench):
+    bench.worker.stop()
+    jobs = bench.ingest(3)
+    # The object is there; the bucket hangs when the worker asks for it.
+    bench.fleet.s3.pause()
+    try:
+        bench.worker.start()
+        bench.stage(jobs[0], "fetch")
+        bench.worker.kill()
+    finally:
+        bench.fleet.s3.resume()
+    bench.worker.start()
+    bench.completed(jobs)
+
+
+def killed_in_parse(bench):
+    # Long enough to be seen in the middle of it.
+    jobs = bench.ingest(1, paragraphs=12_000)
+    eventually(lambda: bench.fleet.job(jobs[0])["stage"] in ("parse", "chunk", "embed"), "never begun")
+    bench.worker.kill()
+    bench.worker.start()
+    bench.completed(jobs)
+
+
+def killed_between_fetch_and_parse(bench):
+    # The row, which must say that chunks are written now, is held; the chunks themselves are in the graph then.
+    bench.worker.stop()
+    jobs = bench.ingest(1)
+    uid = bench.fleet.job(jobs[0])["item_uid"]
+    bench.fleet.s3.pause()
+    try:
+        bench.worker.start()
+        bench.stage(jobs[0], "fetch")
+        held = bench.row_held(jobs[0])
+        held.__enter__()
+    finally:
+        bench.fleet.s3.resume()
+    try:
+        # What stands in the way now is the row: the original was fetched, and that cannot be noted.
+        bench.waits_for_row()
+        bench.worker.kill()
+    finally:
+        held.__exit__(None, None, None)
+    assert bench.fleet.neo4j.query(f"MATCH (i:Item {{uid: '{uid}'}}) RETURN count(i)") == [[0]]
+    bench.worker.start()
+    bench.completed(jobs)
+
+
+def killed_in_embed(bench):
+    with bench.embedder.being("silent"):
+        jobs = bench.ingest(2)
+        bench.stage(jobs[0], "embed")
+        bench.worker.kill()
+    before = len(bench.embedder.texts)
+    bench.worker.start()
+    bench.completed(jobs)
+    texts = bench.embedder.texts[before:]
+    assert len(texts) == len(set(texts)), "a text was embedded twice"
+
+
+def killed_before_publish(bench):
+    with bench.embedder.being("silent"):
+        jobs = bench.ingest(1)
+        bench.stage(jobs[0], "embed")
+        held = bench.row_held(jobs[0])
+        held.__enter__()
+    try:
+        # Vectors and concepts are written; the row, which must say that it publishes now, is held.
+        uid = bench.fleet.job(jobs[0])["item_uid"]
+        vectors = f"MATCH (:Item {{uid: '{uid}'}})-[:HAS_CHUNK]->(c) WHERE c.embedding IS NULL RETURN count(c)"
+        eventually(lambda: bench.fleet.neo4j.query(vectors) == [[0]], "the vectors are not written")
+        bench.worker.kill()
+    finally:
+        held.__exit__(None, None, None)
+    bench.worker.start()
+    bench.completed(jobs)
+
+
+def killed_after_publish(bench):
+    # The item is published, which the row cannot be told: it is held from the moment it says that it publishes.
+    jobs, uid = [], None
+    for _ in range(40):
+        with bench.embedder.being("silent"):
+            jobs += bench.ingest(1)
+            bench.stage(jobs[-1], "embed")
+            uid = bench.fleet.job(jobs[-1])["item_uid"]
+        if bench.held_in_publish(jobs[-1], uid):
+            break
+    else:
+        raise AssertionError("it was never caught between publishing and its note")
+    bench.worker.start()
+    bench.completed(jobs)
+
+
+def killed_anywhere(bench):
+    """Twelve kills at moments of chance; the seed is printed."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}", flush=True)
+    dice = random.Random(seed)
+    bench.embedder.pause = 0.02
+    jobs = bench.ingest(24)
+    for _ in range(12):
+        time.sleep(dice.uniform(0.05, 1.5))
+        bench.worker.kill()
+        bench.worker.start()
+    bench.embedder.pause = 0.0
+    bench.completed(jobs, 300)
+
+
+# --- servers that go and come back -------------------------------------------------------------------------------------
+
+def broker_restarted(bench):
+    bench.embedder.pause = 0.05
+    jobs = bench.ingest(12)
+    bench.fleet.servers["rabbitmq"].stop()
+    bench.unready("broker")
+    jobs += bench.ingest(4)
+    bench.fleet.servers["rabbitmq"].start()
+    bench.fleet.servers["rabbitmq"].wait_ready()
+    bench.embedder.pause = 0.0
+    bench.completed(jobs)
+    bench.ready()
+
+
+def postgres_restarted(bench):
+    bench.embedder.pause = 0.05
+    jobs = bench.ingest(12)
+    bench.fleet.servers["postgres"].stop()
+    bench.unready("database")
+    assert bench.fleet.ready()[0] == 503
+    bench.fleet.servers["postgres"].start()
+    bench.fleet.servers["postgres"].wait_ready()
+    bench.embedder.pause = 0.0
+    bench.completed(jobs)
+    bench.ready()
+
+
+def neo4j_restarted(bench):
+    bench.embedder.pause = 0.05
+    jobs = bench.ingest(8)
+    bench.fleet.neo4j.stop()
+    bench.unready("knowledge")
+    bench.fleet.neo4j.start()
+    bench.fleet.neo4j.wait_ready()
+    bench.embedder.pause = 0.0
+    bench.completed(jobs, 300)
+    bench.ready()
+
+
+def memcached_gone(bench):
+    cache = bench.fleet.servers["memcached"]
+    cache.kill()
+    bench.unready("cache")
+    jobs = bench.ingest(3)
+    bench.completed(jobs)
+    cache.start()
+    cache.wait_ready()
+    bench.ready()
+
+
+# --- servers that misbehave --------------------------------------------------------------------------------------------
+
+def storage_broken(bench):
+    with bench.blobs.being("broken"):
+        jobs = bench.ingest(3)
+        bench.blobs.wait_touched(3)
+        bench.unready("storage")
+    bench.completed(jobs)
+    bench.ready()
+
+
+def storage_slow(bench):
+    with bench.blobs.being("slow"):
+        jobs = bench.ingest(2)
+        bench.completed(jobs)
+
+
+def embedder_overloaded(bench):
+    with bench.embedder.being("overloaded"):
+        jobs = bench.ingest(3)
+        bench.embedder.wait_refused(bench.embedder.refused + 3)
+    bench.completed(jobs)
+
+
+def embedder_broken(bench):
+    with bench.embedder.being("broken"):
+        jobs = bench.ingest(3)
+        bench.embedder.wait_refused(bench.embedder.refused + 3)
+    bench.completed(jobs)
+
+
+def embedder_silent(bench):
+    with bench.embedder.being("silent"):
+        jobs = bench.ingest(2)
+        bench.embedder.wait_refused(bench.embedder.refused + 2)
+    bench.completed(jobs)
+
+
+def embedder_of_another_dimension(bench):
+    with bench.embedder.being("wrong dimension"):
+        jobs = bench.ingest(2)
+        ended = bench.fleet.ended(jobs)
+        assert {job["status"] for job in ended} == {"failed"}, ended
+        assert {job["error"]["code"] for job in ended} == {"embedder_refused"}, ended
+    for job in jobs:
+        assert bench.fleet.request("POST", f"jobs/{job}/retry/")[0] == 202
+    bench.completed(jobs)
+
+
+def storage_full(bench):
+    with bench.blobs.being("full"):
+        jobs = bench.ingest(2)
+        bench.blobs.wait_touched(2)
+        eventually(lambda: all(bench.fleet.job(job)["error"] for job in jobs), "no attempt has failed")
+        for job in jobs:
+            assert bench.fleet.job(job)["error"]["code"] == "storage_unavailable", bench.fleet.job(job)
+    bench.completed(jobs)
+
+
+FAULTS = [
+    killed_in_fetch, killed_in_parse, killed_between_fetch_and_parse, killed_in_embed, killed_before_publish, killed_after_publish,
+    killed_anywhere, broker_restarted, postgres_restarted, neo4j_restarted, memcached_gone, storage_broken, storage_slow,
+    storage_full, embedder_overloaded, embedder_broken, embedder_silent, embedder_of_another_dimension,
+]
+
+
+def main():
+    wanted = [fault for fault in FAULTS if not sys.argv[1:] or fault.__name__ in sys.argv[1:]]
+    checks = Checks()
+    embedder = Embedder()
+    blobs = Proxy()
+    with Fleet(workers=1, **embedder.environment()) as fleet:
+        blobs.target(fleet.s3.endpoint)
+        fleet.variables["AWS_S3_ENDPOINT_URL"] = blobs.url
+        fleet.start()
+        fleet.workspace("faults")
+        bench = Bench(fleet, embedder, blobs)
+        for fault in wanted:
+            with checks.that(fault.__name__.replace("_", " ")):
+                began = time.monotonic()
+                try:
+                    fault(bench)
+                finally:
+                    print(f"       {time.monotonic() - began:.1f} s", flush=True)
+                    for role in fleet.roles:
+                        if role.process.poll() is not None:
+                            role.start()
+        with checks.that("nothing is left of all that, once the workspace is deleted"):
+            assert fleet.request("DELETE", "workspaces/faults/")[0] == 204
+            fleet.assert_ledger(0)
+    blobs.stop()
+    embedder.stop()
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()

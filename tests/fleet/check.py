@@ -1,0 +1,197 @@
+"""The fleet on the real servers: `app`, `mcp` and two workers, set up as an operator does it and used as Daedalus, an agent
+and Celery's tools use it.
+
+    check.py [PYTHON]      PYTHON: an interpreter that has Celery and Flower
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import urllib.request
+
+sys.dont_write_bytecode = True
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TESTS / "support"))
+from embedder import Embedder  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, eventually  # noqa: E402
+from mnemosyne import Checks  # noqa: E402
+
+DOCUMENTS = 24
+
+
+def text(number):
+    """About ten chunks, with a word that no other document has."""
+    parts = [f"# Report {number}\n\nThe marker of this report is quoxel{number}. It belongs to the harbour of Skarvoy.\n"]
+    for section in range(9):
+        parts.append(f"\n## Section {section}\n\n" + " ".join(
+            f"Pump {section}{line} of report {number} moved {line * 7 + section} litres before noon." for line in range(30)))
+    return "".join(parts)
+
+
+def mcp_call(fleet, token, tool, arguments):
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    request = urllib.request.Request(fleet.mcp.address + "mcp/", json.dumps(body).encode(), {
+        "Authorization": f"Bearer {token}", "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        answer = json.load(answer)
+    return answer["result"]["structuredContent"]
+
+
+def before_migrate(checks, fleet):
+    with checks.that("the stack comes up before migrate: alive, not ready, and it says why"):
+        fleet.app.start()
+        fleet.mcp.start()
+        for worker in fleet.workers:
+            worker.start()
+        assert fleet.request("GET", "live/", base=fleet.app.address, authorized=False)[0] == 200
+        assert fleet.request("GET", "mcp/health", base=fleet.mcp.address, authorized=False)[0] == 200
+        status, body = fleet.ready()
+        assert status == 503 and "migrate" in json.dumps(body), (status, body)
+        assert all(worker.process.poll() is None for worker in fleet.workers)
+    with checks.that("migrate, setup and ensure_service_user, twice each, in the words of the deployment document"):
+        fleet.prepare()
+        fleet.prepare()
+        key = ("python", "manage.py", "seed_signing_key", "--kid", "daedalus-1", "--retire-other")
+        assert "secret_hex" in fleet.command(*key).stdout
+        fleet.command(*key)
+    with checks.that("it heals by itself once the schema is there"):
+        eventually(lambda: fleet.ready()[0] == 200, lambda: str(fleet.ready()))
+        status, body = fleet.ready()
+        names = json.dumps(body)
+        for dependency in ("database", "cache", "knowledge", "broker", "storage"):
+            assert dependency in names, (dependency, body)
+
+
+def main_job(checks, fleet):
+    with checks.that("documents of the Daedalus bucket are taken in by two workers, and found"):
+        assert fleet.request("GET", "workspaces/")[0] == 200
+        fleet.workspace("harbour")
+        jobs = [fleet.ingest("harbour", f"report-{n}.md", text(n)) for n in range(DOCUMENTS)]
+        ended = fleet.ended(jobs)
+        assert {job["status"] for job in ended} == {"completed"}, [j["error"] for j in ended if j["error"]]
+        for number in (0, 7, DOCUMENTS - 1):
+            answer = fleet.search("harbour", f"quoxel{number}")
+            assert answer["results"][0]["item_title"] == f"Report {number}", answer["results"][:2]
+            assert answer["degraded"] == [], answer
+        holders = {row[0] for row in fleet.sql("SELECT DISTINCT status FROM mnemosyne_job")}
+        assert holders == {"completed"}
+        for worker in fleet.workers:
+            assert "ingest ended" in worker.text(), f"{worker.name} did nothing"
+    with checks.that("the ledger is equal"):
+        fleet.assert_ledger(DOCUMENTS)
+    with checks.that("the same request again is the same job"):
+        assert fleet.ingest("harbour", "report-3.md", text(3)) == jobs[3]
+    with checks.that("new content takes the place of the old, and nothing of that stays"):
+        job = fleet.ingest("harbour", "report-3.md", text(3).replace("quoxel3", "vintrell"))
+        assert fleet.ended([job])[0]["status"] == "completed"
+        assert fleet.search("harbour", "vintrell")["results"][0]["legs"].get("fulltext")
+        found = fleet.search("harbour", "quoxel3")["results"]
+        assert all("quoxel3." not in hit["text_preview"] for hit in found), found
+        fleet.assert_ledger(DOCUMENTS)
+    with checks.that("a file without text fails alone, with its code, and can be retried"):
+        job = fleet.ingest("harbour", "blank.txt", b"   \n\t\n  ")
+        ended = fleet.ended([job])[0]
+        assert ended["status"] == "failed" and ended["error"]["code"] == "no_text_extracted", ended
+        status, _ = fleet.request("POST", f"jobs/{job}/retry/")
+        assert status == 202
+        assert fleet.ended([job])[0]["status"] == "failed"
+        assert fleet.request("POST", f"jobs/{jobs[0]}/retry/")[0] == 409
+    return jobs[0], job
+
+
+def scopes(checks, fleet):
+    with checks.that("a workspace, and the global libraries, see only themselves, over REST and over MCP"):
+        fleet.workspace("island")
+        fleet.ended([fleet.ingest("island", "secret.md", "# Secret\n\nThe password of the lighthouse is umbrella.")])
+        assert fleet.search("harbour", "lighthouse umbrella")["results"] == [] or all(
+            "umbrella" not in hit["text_preview"] for hit in fleet.search("harbour", "lighthouse umbrella")["results"])
+        assert "umbrella" in fleet.search("island", "lighthouse umbrella")["results"][0]["text_preview"]
+        fleet.command("createsuperuser", "--username", "root", "--password", "a-long-password-of-root")
+        token = json.loads(fleet.command("create_mcp_token", "--name", "agent", "--user", "root", "--json").stdout)["token"]
+        assert mcp_call(fleet, token, "search", {"query": "lighthouse umbrella"})["results"] == []
+        assert mcp_call(fleet, token, "get_health", {})["status"] == "ok"
+        note = fleet.folder / "note.md"
+        note.write_text("# Tides\n\nThe spring tide of Kilbrannan rises 4.7 metres.\n")
+        fleet.command("ingest", str(note), "--library", "Global", "--type", "technical")
+        answer = mcp_call(fleet, token, "search", {"query": "spring tide Kilbrannan"})
+        assert "4.7 metres" in answer["results"][0]["text_preview"], answer
+
+
+def celery(checks, fleet, python, completes, fails):
+    node = f"w0@{subprocess.run(['hostname'], capture_output=True, text=True).stdout.strip()}"
+    broker = fleet.servers.environment()["CELERY_BROKER_URL"]
+    done = subprocess.run([python, str(TESTS / "celery" / "check.py"), broker, node, completes, fails],
+                          capture_output=True, text=True, timeout=600)
+    print(done.stdout, done.stderr, sep="\n", flush=True)
+    last = done.stdout.strip().splitlines()[-1].split() if done.stdout.strip() else []
+    with checks.that("Celery's own client and Flower see the fleet, and get results"):
+        assert done.returncode == 0 and last[1:2] == ["passed,"], done.stdout[-2000:] + done.stderr[-2000:]
+        checks.passed += int(last[0]) - 1
+
+
+def without_broker(checks, fleet):
+    with checks.that("requests are accepted while the broker is away, and carried on when it is back"):
+        fleet.servers["rabbitmq"].stop()
+        fleet.workspace("away")
+        jobs = [fleet.ingest("away", f"away-{n}.md", text(100 + n)) for n in range(6)]
+        fleet.servers["rabbitmq"].start()
+        fleet.servers["rabbitmq"].wait_ready()
+        assert {job["status"] for job in fleet.ended(jobs)} == {"completed"}
+        eventually(lambda: fleet.sql("SELECT count(*) FROM mnemosyne_job WHERE NOT announced AND status = 'pending'")
+                   == [["0"]], "jobs are still to be announced")
+
+
+def deletion(checks, fleet):
+    with checks.that("deleting the workspaces leaves nothing behind"):
+        for name in ("harbour", "island", "away"):
+            assert fleet.request("DELETE", f"workspaces/{name}/")[0] == 204
+            assert fleet.request("DELETE", f"workspaces/{name}/")[0] == 404
+        # The one document of the global library.
+        fleet.assert_ledger(1)
+
+
+def draining(checks, fleet):
+    with checks.that("SIGTERM drains every role within ten seconds, in the middle of work"):
+        fleet.workspace("drain")
+        jobs = [fleet.ingest("drain", f"drain-{n}.md", text(200 + n)) for n in range(10)]
+        for role in (*fleet.workers, fleet.mcp):
+            assert role.stop() < 10, role.name
+            assert role.process.returncode == 0, role.tail()
+        for worker in fleet.workers:
+            worker.start()
+        assert {job["status"] for job in fleet.ended(jobs)} == {"completed"}
+        attempts = {job["attempts"] for job in (fleet.job(job) for job in jobs)}
+        assert attempts == {1}, attempts
+
+
+def secrets(checks, fleet):
+    with checks.that("no secret is in any log"):
+        values = {value for name, value in fleet.environment_of("worker").items()
+                  if any(word in name for word in ("PASSWORD", "SECRET", "BOLT_URL", "BROKER_URL"))} | {PASSWORD}
+        for role in fleet.roles:
+            for value in values:
+                assert value not in role.text(), f"a secret is in the log of {role.name}"
+        assert USER in "".join(row[0] for row in fleet.sql("SELECT username FROM auth_user"))
+
+
+def main():
+    checks = Checks()
+    embedder = Embedder()
+    with Fleet(workers=2, **embedder.environment()) as fleet:
+        before_migrate(checks, fleet)
+        completes, fails = main_job(checks, fleet)
+        scopes(checks, fleet)
+        if len(sys.argv) > 1:
+            celery(checks, fleet, sys.argv[1], completes, fails)
+        without_broker(checks, fleet)
+        deletion(checks, fleet)
+        draining(checks, fleet)
+        secrets(checks, fleet)
+    embedder.stop()
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
