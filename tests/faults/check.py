@@ -59,7 +59,7 @@ class Bench:
         eventually(lambda: self.fleet.job(job)["stage"] == stage, lambda: f"never in {stage}: {self.fleet.job(job)}")
 
     def unready(self, word):
-        eventually(lambda: word in str(self.fleet.ready()[1]) and not_ok(self.fleet.ready()[1], word),
+        eventually(lambda: not_ok(self.fleet.ready()[1], word),
                    lambda: f"/ready/ does not say that {word} is away: {self.fleet.ready()}")
 
     def ready(self):
@@ -102,16 +102,16 @@ class Bench:
 
 
 def states(body):
-    """Name and state of every dependency of /ready/."""
-    return {each["name"]: each["status"] for each in body["dependencies"]}
+    """Whether each dependency of /ready/ answers, by its name."""
+    return {name: each["ok"] for name, each in body["dependencies"].items()}
 
 
 def not_ok(body, name):
-    return states(body).get(name) != "ok"
+    return states(body)[name] is False
 
 
 def all_ok(body):
-    return set(states(body).values()) == {"ok"}
+    return set(states(body).values()) == {True}
 
 
 # --- a killed worker, at every border of its stages --------------------------------------------------------------------
