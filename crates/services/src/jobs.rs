@@ -74,10 +74,6 @@ impl Services {
     /// Stops a job. One that is running stops at its next heartbeat, and its worker removes what it wrote; one that waits
     /// is cleaned up here. One whose item is just being made visible is not stopped.
     pub async fn cancel_job(&self, caller: &Principal, id: &JobId) -> ServiceResult<Job> {
-        let not_running = |message: String| ServiceError::Conflict {
-            code: "not_running",
-            message,
-        };
         let before = self.job(caller, id).await?;
         self.cancel(before).await
     }
@@ -198,5 +194,12 @@ impl Services {
         if let Err(error) = self.discard(item).await {
             tracing::warn!(%item, %error, "what a superseded job wrote could not be removed");
         }
+    }
+}
+
+fn not_running(message: String) -> ServiceError {
+    ServiceError::Conflict {
+        code: "not_running",
+        message,
     }
 }
