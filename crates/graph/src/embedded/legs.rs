@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::schema::{Database, blocking, store_error};
 use super::scope::{Admitted, get, item_admitted, library_admitted};
 use super::size;
-use super::text::{TextHit, TextIndex, TextScope, analysis};
+use super::text::{TextHit, TextIndex, TextScope};
+use crate::analysis;
 
 /// How many concepts that the text names a walk begins at.
 const SEEDS: usize = 16;

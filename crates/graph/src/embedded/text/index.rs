@@ -15,7 +15,8 @@ use tantivy::query::{BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, Te
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, TantivyError, Term};
 
-use super::{TextHit, TextScope, analysis};
+use super::{TextHit, TextScope};
+use crate::analysis;
 use crate::embedded::schema::io_error;
 
 /// Changes whenever the fields, the analysis of texts, or what is written changes: an index of another version is

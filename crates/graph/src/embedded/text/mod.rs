@@ -4,7 +4,6 @@
 //! missing, damaged, of another version or of another store is built anew from the store. One process at a time
 //! writes, under a lock; what it wrote, the others read.
 
-pub(super) mod analysis;
 mod index;
 
 use std::collections::BTreeSet;

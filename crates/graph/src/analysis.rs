@@ -37,7 +37,7 @@ enum Purpose {
 }
 
 /// The analysis of passages, as the index uses it.
-pub(super) fn passage_analyzer() -> TextAnalyzer {
+pub(crate) fn passage_analyzer() -> TextAnalyzer {
     analyzer(Purpose::Passage)
 }
 
@@ -54,13 +54,31 @@ fn analyzer(purpose: Purpose) -> TextAnalyzer {
 }
 
 /// The different terms of a question, in order.
-pub(in crate::embedded) fn query_terms(text: &str) -> Vec<String> {
+pub(crate) fn query_terms(text: &str) -> Vec<String> {
     terms(text, Purpose::Query)
 }
 
 /// The different terms of a name, in order.
-pub(in crate::embedded) fn passage_terms(text: &str) -> Vec<String> {
+pub(crate) fn passage_terms(text: &str) -> Vec<String> {
     terms(text, Purpose::Passage)
+}
+
+/// All terms of a passage in their order with a space between them, for an index that only cuts at spaces.
+pub(crate) fn passage_text(text: &str) -> String {
+    let mut analyzer = passage_analyzer();
+    let mut stream = analyzer.token_stream(text);
+    let mut terms = String::with_capacity(text.len());
+    while stream.advance() {
+        let term = &stream.token().text;
+        if term.is_empty() {
+            continue;
+        }
+        if !terms.is_empty() {
+            terms.push(' ');
+        }
+        terms.push_str(term);
+    }
+    terms
 }
 
 fn terms(text: &str, purpose: Purpose) -> Vec<String> {
@@ -241,6 +259,15 @@ mod tests {
         assert_eq!(query_terms("Café cafe CAFE\u{301}"), ["cafe"]);
         assert_eq!(query_terms("Straße"), ["strass"]);
         assert_eq!(query_terms("don't the user's"), ["don", "user"]);
+    }
+
+    #[test]
+    fn a_passage_keeps_every_occurrence_of_its_terms() {
+        assert_eq!(
+            passage_text("The engine runs, engines ran: 東京"),
+            "engin run engin ran 東 東京 京"
+        );
+        assert_eq!(passage_text("the of and"), "");
     }
 
     #[test]

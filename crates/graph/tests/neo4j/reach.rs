@@ -1,0 +1,94 @@
+//! A server that is away, comes back, or refuses the login.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mnemosyne_domain::StoreError;
+use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::support::{connect, fresh, new_library, now, settings};
+
+/// Hands every connection on to the server, until it is aborted; then all of them are cut.
+fn forward(listener: TcpListener, server: String) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        loop {
+            let Ok((mut near, _)) = listener.accept().await else {
+                return;
+            };
+            let server = server.clone();
+            open.spawn(async move {
+                if let Ok(mut far) = TcpStream::connect(server).await {
+                    let _cut = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                }
+            });
+        }
+    })
+}
+
+async fn listen(address: SocketAddr) -> TcpListener {
+    // A port that was just given up may be refused for a moment.
+    loop {
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return listener;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_away_is_said_to_be_and_found_again() {
+    let (_store, _turn) = fresh().await;
+    let mut settings = settings();
+    let place = settings.address.url.split_once("://").unwrap().1.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    settings.address.url = format!("bolt://{address}");
+    let store = connect(settings);
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let away = store.check().await;
+        assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+        let away = store.create_library(new_library("L", None), now()).await;
+        assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "refused connections are no time-outs"
+    );
+
+    let proxy = forward(listen(address).await, place.clone());
+    store.check().await.unwrap();
+    let made = store.create_library(new_library("L", None), now()).await.unwrap();
+
+    proxy.abort();
+    assert!(proxy.await.unwrap_err().is_cancelled());
+    let away = store.library(&made.uid).await;
+    assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+    let away = store.create_library(new_library("M", None), now()).await;
+    assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+
+    let proxy = forward(listen(address).await, place);
+    assert!(store.library(&made.uid).await.unwrap().is_some());
+    store.create_library(new_library("M", None), now()).await.unwrap();
+    proxy.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_login_hints_at_the_url_and_shows_no_password() {
+    let mut settings = settings();
+    settings.address.password = "geheimnis%2F".to_owned();
+    let store = connect(settings);
+    let refused = store.check().await;
+    let Err(StoreError::Unavailable(said)) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        said.contains("NEOMODEL_NEO4J_BOLT_URL") && said.contains("percent-encoded"),
+        "{said}"
+    );
+    assert!(!said.contains("geheimnis"), "{said}");
+}
