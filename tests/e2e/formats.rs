@@ -29,6 +29,22 @@ fn each(check: impl Fn(&Document) -> Vec<String>) {
     );
 }
 
+/// What is wrong with the page or section of what holds the document's phrase.
+fn wrong_place(document: &Document, answer: &Value) -> Option<String> {
+    let place = json!(document.page.or(document.section));
+    let kind = match (document.page, document.section) {
+        (Some(_), _) => json!("page"),
+        (None, Some(_)) => json!("section"),
+        (None, None) => Value::Null,
+    };
+    (answer["page"] != place || answer["page_kind"] != kind).then(|| {
+        format!(
+            "{:?} stands on {kind} {place}, not on {} {}",
+            document.phrase, answer["page_kind"], answer["page"]
+        )
+    })
+}
+
 #[test]
 fn text_title_and_pages_are_read_from_every_document() {
     let installation = Installation::new();
@@ -107,9 +123,18 @@ fn headings_lead_to_their_passages_in_every_document() {
                 problems.push(format!("no chunk stands under {heading:?}"));
             }
         }
-        if document.pages.is_some() && chunks.iter().any(|chunk| chunk["page"].is_null()) {
+        let has_places = document.page.is_some() || document.section.is_some();
+        if has_places && chunks.iter().any(|chunk| chunk["page"].is_null()) {
             problems.push("a chunk without its page".to_owned());
         }
+        let phrase = normalised(&document.phrase);
+        let holder = chunks
+            .iter()
+            .find(|chunk| normalised(chunk["text"].as_str().unwrap_or_default()).contains(&phrase));
+        problems.extend(match holder {
+            Some(chunk) => wrong_place(document, chunk),
+            None => Some(format!("no chunk holds {phrase:?}")),
+        });
         problems
     });
 }
@@ -145,6 +170,7 @@ fn every_document_answers_its_question() {
                 if !text.contains(&normalised(&document.phrase)) {
                     problems.push(format!("the first hit of {:?} is {text:?}", document.query));
                 }
+                problems.extend(wrong_place(document, hit));
                 if let Some(title) = &document.title
                     && hit["item_title"] != title.as_str()
                 {

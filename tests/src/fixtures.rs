@@ -36,6 +36,10 @@ pub struct Document {
     pub query: String,
     /// What stands in the passage that answers it.
     pub phrase: String,
+    /// The page on which that stands, of a PDF.
+    pub page: Option<u64>,
+    /// The section in which it stands, of an EPUB.
+    pub section: Option<u64>,
 }
 
 /// A file that cannot be ingested.

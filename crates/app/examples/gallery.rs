@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_app::pages::view::*;
 use mnemosyne_domain::{
     Chunk, ChunkUid, ConceptKind, Failure, FailureCode, ItemUid, JobCounts, JobId, JobStatus, Leg,
-    LibraryType, LibraryUid, ModelKind, Stage, Tool,
+    LibraryType, LibraryUid, ModelKind, PlaceKind, Stage, Tool,
 };
 
 const WORKS: [(&str, LibraryType, &str); 6] = [
@@ -136,6 +136,7 @@ fn item(at: usize) -> ItemRow {
         format: format.to_owned(),
         bytes: 48_211 * (at as u64 + 1) * 7,
         pages: (format == "PDF").then_some(12 + at as u32),
+        page_kind: PlaceKind::Page,
         passages: 18 + 11 * at as u64,
         missing: (at == 4).then(|| "Pages 3 to 5 hold only images.".to_owned()),
         added_at: ago(7 + (at as i64) * 190),
@@ -356,6 +357,7 @@ fn chunks() -> Vec<Chunk> {
                 text: text.to_owned(),
                 heading_path: path.iter().map(|heading| (*heading).to_owned()).collect(),
                 page: Some(1 + at as u32 / 3),
+                page_kind: PlaceKind::Page,
                 byte_start: start,
                 byte_end: start + text.len() as u64,
                 previous: None,
@@ -377,6 +379,11 @@ fn hit(at: usize, query: &str) -> Hit {
         library: library(at + 1),
         heading_path: chunk.heading_path.clone(),
         page: chunk.page.filter(|_| at != 2),
+        page_kind: if at == 1 {
+            PlaceKind::Section
+        } else {
+            chunk.page_kind
+        },
         rank: at as u64 + 1,
         score: 0.0325 - at as f32 * 0.003,
         excerpt: Highlighter::new(query).excerpt(&chunk.text, 340),
@@ -871,6 +878,7 @@ fn item_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         format: "PDF".to_owned(),
         bytes: 1_403_221,
         pages: Some(12),
+        page_kind: PlaceKind::Page,
         authors: vec!["Harbour office".to_owned(), "E. Lind".to_owned()],
         language: Some("en".to_owned()),
         collection: "General".to_owned(),

@@ -139,13 +139,30 @@ const BINARIES: &[(usize, &[u8], &str)] = &[
 fn known_binary(bytes: &[u8]) -> Option<&'static str> {
     BINARIES
         .iter()
-        .find(|(offset, signature, name)| {
-            let letters_only = signature.iter().all(u8::is_ascii_alphanumeric) && signature.len() < 4;
-            bytes.get(*offset..).is_some_and(|rest| rest.starts_with(signature))
-                // "BM", "MZ" and "BZh" also begin ordinary sentences.
-                && !(letters_only && !name.is_empty() && looks_like_text(bytes))
+        .find(|(offset, signature, _)| {
+            // "BM", "GIF8" and "WAVE" also stand in ordinary sentences. What an archive packs may be text all the same.
+            let may_be_words = signature
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ')
+                && *signature != b"ustar";
+            bytes
+                .get(*offset..)
+                .is_some_and(|rest| rest.starts_with(signature))
+                && !(may_be_words && begins_as_text(bytes))
         })
         .map(|(_, _, name)| *name)
+}
+
+/// Whether the part in which files of other kinds keep their numbers holds printable characters only, and the rest is text.
+fn begins_as_text(bytes: &[u8]) -> bool {
+    const HEADER_BYTES: usize = 64;
+    let header = &bytes[..bytes.len().min(HEADER_BYTES)];
+    !header.iter().any(is_control) && looks_like_text(bytes)
+}
+
+/// A byte that no text holds: no white space, and not the escape of terminals.
+fn is_control(byte: &u8) -> bool {
+    matches!(byte, 0..=8 | 14..=26 | 28..=31 | 127)
 }
 
 /// Text has next to no NULs or control characters, in its first part at least, unless a mark says UTF-16.
@@ -154,10 +171,7 @@ fn looks_like_text(bytes: &[u8]) -> bool {
         return true;
     }
     let head = &bytes[..bytes.len().min(64 * 1024)];
-    let controls = head
-        .iter()
-        .filter(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31 | 127))
-        .count();
+    let controls = head.iter().filter(|byte| is_control(byte)).count();
     controls * 100 <= head.len()
 }
 
@@ -294,6 +308,47 @@ mod tests {
             detect(b"BMW is a car, MZ a motorcycle.", &hint("a")),
             Ok(Format::Text)
         );
+    }
+
+    #[test]
+    fn words_that_are_signatures_elsewhere_stay_words() {
+        for text in [
+            "# About WEBP and other pictures\n\nIt is small.",
+            "A Sound WAVE travels through air.",
+            "This is AVI rather than MOV.",
+            "GIF89a is a format of pictures.",
+            "ID3 tags name the artist.",
+            "OggS begins every page of an Ogg file.",
+            "fLaC, wOFF and wOF2 are marks, too.",
+            "BZh is the mark of bzip2.",
+            "The ftyp box comes first.",
+        ] {
+            assert_eq!(
+                detect(text.as_bytes(), &hint("a.txt")),
+                Ok(Format::Text),
+                "{text}"
+            );
+        }
+        for (bytes, words) in [
+            (b"RIFF\x24\x08\0\0WAVEfmt \x10\0\0\0".to_vec(), "WAV"),
+            (b"RIFF\x24\x08\0\0WEBPVP8 ".to_vec(), "WebP"),
+            (b"GIF89a\x40\x01\xf0\0".to_vec(), "GIF"),
+            // Silence of eight bits has no control characters but in its header.
+            (
+                [
+                    b"RIFF\x24\xff\x01\0WAVEfmt \x10\0\0\0".as_slice(),
+                    &[0x80; 60_000],
+                ]
+                .concat(),
+                "WAV",
+            ),
+            // A tar archive of texts is text for the most part.
+            ([&[b'a'; 257][..], b"ustar\0", &[b'x'; 60_000]].concat(), "tar"),
+        ] {
+            let failure = detect(&bytes, &hint("a.txt")).expect_err("no text");
+            assert_eq!(failure.code, FailureCode::UnsupportedFormat);
+            assert!(failure.message.contains(words), "{}", failure.message);
+        }
     }
 
     #[test]

@@ -111,6 +111,16 @@ pub struct Block {
     pub span: Range<usize>,
     /// Page or section (from 1) on which it begins, where the format has them.
     pub page: Option<u32>,
+    /// Where it goes on over the end of a page: the byte of [`Document::text`] at which each further page begins, ascending.
+    pub page_turns: Vec<(usize, u32)>,
+}
+
+impl Block {
+    /// The page or section at a byte inside the block.
+    fn page_at(&self, offset: usize) -> Option<u32> {
+        let turn = self.page_turns.iter().rev().find(|(start, _)| *start <= offset);
+        turn.map(|(_, page)| *page).or(self.page)
+    }
 }
 
 /// How completely a file could be read.
@@ -143,6 +153,14 @@ pub struct Document {
     pub coverage: Coverage,
 }
 
+impl Document {
+    /// The page or section on which a byte of the text stands, where the format has them.
+    pub fn page_at(&self, offset: usize) -> Option<u32> {
+        let after = self.blocks.partition_point(|block| block.span.start <= offset);
+        self.blocks[..after].last()?.page_at(offset)
+    }
+}
+
 /// A passage to be stored: a run of whole blocks, or a part of one that is too large.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkDraft {
@@ -150,6 +168,6 @@ pub struct ChunkDraft {
     pub span: Range<usize>,
     /// The headings it stands under, outermost first.
     pub heading_path: Vec<String>,
-    /// Page or section on which it begins.
+    /// Page or section on which it begins; what it repeats of the chunk before does not count.
     pub page: Option<u32>,
 }

@@ -141,6 +141,62 @@ pub struct NewItem {
     pub created_at: DateTime<Utc>,
 }
 
+/// What the numbers in [`Item::page_count`] and [`Chunk::page`] count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlaceKind {
+    /// Pages, as of a PDF.
+    Page,
+    /// Sections, as the parts of an EPUB in their order; they have no pages.
+    Section,
+}
+
+impl PlaceKind {
+    /// What a file of this media type is counted in.
+    pub fn of(content_type: &str) -> Self {
+        match content_type {
+            "application/epub+zip" => Self::Section,
+            _ => Self::Page,
+        }
+    }
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Section => "section",
+        }
+    }
+
+    /// The kind of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Page, Self::Section]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+
+    /// How many, in words: `12 pages`, `1 section`.
+    pub fn count(self, number: u32) -> String {
+        let plural = if number == 1 { "" } else { "s" };
+        format!("{number} {}{plural}", self.as_str())
+    }
+
+    /// A place over what begins there: `Page 3`, `Section 3`.
+    pub fn heading(self, number: u32) -> String {
+        match self {
+            Self::Page => format!("Page {number}"),
+            Self::Section => format!("Section {number}"),
+        }
+    }
+
+    /// A place to cite by: `p. 3`, `section 3`.
+    pub fn cite(self, number: u32) -> String {
+        match self {
+            Self::Page => format!("p. {number}"),
+            Self::Section => format!("section {number}"),
+        }
+    }
+}
+
 /// A passage of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
@@ -158,8 +214,10 @@ pub struct Chunk {
     pub text: String,
     /// The headings it stands under, outermost first.
     pub heading_path: Vec<String>,
-    /// Page (from 1) on which it begins, where the format has pages.
+    /// Page or section (from 1) on which it begins, where the format has them.
     pub page: Option<u32>,
+    /// Which of the two; [`PlaceKind::of`] the item's media type.
+    pub page_kind: PlaceKind,
     /// Start in the item's extracted text, in bytes.
     pub byte_start: u64,
     /// End in the item's extracted text, in bytes.
@@ -207,6 +265,17 @@ pub fn text_preview(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn books_without_pages_are_cited_by_section() {
+        assert_eq!(PlaceKind::of("application/epub+zip").cite(3), "section 3");
+        assert_eq!(PlaceKind::of("application/epub+zip").count(1), "1 section");
+        assert_eq!(PlaceKind::of("application/pdf").cite(3), "p. 3");
+        assert_eq!(
+            PlaceKind::parse("page").map(|kind| kind.heading(3)),
+            Some("Page 3".to_owned())
+        );
+    }
 
     #[test]
     fn a_preview_ends_at_a_word_and_inside_the_bound() {

@@ -23,7 +23,7 @@ pub use concept::{Concept, ConceptKind, ConceptMention};
 pub use dependency::Dependency;
 pub use error::{Failure, FailureCode, StoreError, StoreResult};
 pub use id::{ChunkUid, CollectionUid, ConceptUid, ItemUid, JobId, LibraryUid, WorkspaceId};
-pub use item::{Chunk, Collection, EmbeddingStatus, Item, NewChunk, NewItem};
+pub use item::{Chunk, Collection, EmbeddingStatus, Item, NewChunk, NewItem, PlaceKind};
 pub use job::{INGEST_TASK, Job, JobCounts, JobStatus, NewJob, Queue, Stage};
 pub use library::{ChunkStrategy, Library, LibraryType, LibraryTypeProfile, NewLibrary, ProfileOverrides};
 pub use model::{EmbeddingModel, EmbeddingPurpose, ModelKind, VectorSpace};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{ChunkUid, CollectionUid, ItemUid, LibraryUid, WorkspaceId};
+use crate::item::PlaceKind;
 use crate::library::LibraryType;
 
 /// What a caller may see (contract §7, security-critical): either the global libraries or the library of one workspace,
@@ -125,8 +126,10 @@ pub struct ChunkHit {
     pub text: String,
     /// The headings it stands under.
     pub heading_path: Vec<String>,
-    /// The page it begins on.
+    /// The page or section it begins on.
     pub page: Option<u32>,
+    /// Which of the two; [`PlaceKind::of`] the item's media type.
+    pub page_kind: PlaceKind,
     /// Its place in the item.
     pub position: u32,
 }

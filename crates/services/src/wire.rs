@@ -236,8 +236,10 @@ pub struct Chunk {
     pub text: String,
     /// The headings it stands under, outermost first.
     pub heading_path: Vec<String>,
-    /// The page it begins on, from 1, where the format has pages.
+    /// The page or section it begins on, from 1, where the format has them.
     pub page: Option<u32>,
+    /// `page`, or `section` where the format has no pages; absent without a number.
+    pub page_kind: Option<String>,
     /// 0 for the item's first chunk.
     pub position: u32,
     /// Start in the item's extracted text, in bytes.
@@ -259,6 +261,7 @@ impl From<domain::Chunk> for Chunk {
             text: chunk.text,
             heading_path: chunk.heading_path,
             page: chunk.page,
+            page_kind: page_kind(chunk.page, chunk.page_kind),
             position: chunk.position,
             byte_start: chunk.byte_start,
             byte_end: chunk.byte_end,
@@ -266,6 +269,11 @@ impl From<domain::Chunk> for Chunk {
             next_chunk_uid: chunk.next.map(|uid| uid.to_string()),
         }
     }
+}
+
+/// The word beside the number of a place.
+fn page_kind(page: Option<u32>, kind: domain::PlaceKind) -> Option<String> {
+    page.map(|_| kind.as_str().to_owned())
 }
 
 /// A concept.
@@ -433,8 +441,10 @@ pub struct SearchResult {
     pub text_preview: String,
     /// The headings it stands under, outermost first.
     pub heading_path: Vec<String>,
-    /// The page it begins on, where the format has pages.
+    /// The page or section it begins on, from 1, where the format has them.
     pub page: Option<u32>,
+    /// `page`, or `section` where the format has no pages; absent without a number.
+    pub page_kind: Option<String>,
     /// 1 for the best.
     pub rank: usize,
     /// The fused score; good for order only.
@@ -456,6 +466,7 @@ impl From<SearchHit> for SearchResult {
             text_preview: text_preview(&found.hit.text).to_owned(),
             heading_path: found.hit.heading_path,
             page: found.hit.page,
+            page_kind: page_kind(found.hit.page, found.hit.page_kind),
             rank: found.rank,
             score: found.score,
             legs: found

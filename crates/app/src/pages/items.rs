@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use http::StatusCode;
 use mnemosyne_domain::ports::ConceptFilter;
-use mnemosyne_domain::{ChunkUid, Item, ItemUid, Library, PageRequest, Principal};
+use mnemosyne_domain::{ChunkUid, Item, ItemUid, Library, PageRequest, PlaceKind, Principal};
 use mnemosyne_services::search::{MAX_LIMIT, SearchRequest};
 use mnemosyne_services::{ServiceError, ServiceResult, Services};
 use serde_json::Value;
@@ -127,6 +127,7 @@ async fn facts(services: &Services, caller: &Principal, item: &Item) -> ServiceR
         format: format_title(&item.content_type),
         bytes: item.byte_size,
         pages: item.page_count,
+        page_kind: PlaceKind::of(&item.content_type),
         authors: item.authors.clone(),
         language: item.language.clone(),
         collection,

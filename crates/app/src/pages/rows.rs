@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{JobFilter, LibraryFilter, Throughput};
 use mnemosyne_domain::{
-    FailureCode, Item, Job, JobStatus, Library, LibraryUid, ModelKind, PageRequest, Principal, Stage,
+    FailureCode, Item, Job, JobStatus, Library, LibraryUid, ModelKind, PageRequest, PlaceKind, Principal,
+    Stage,
 };
 use mnemosyne_services::{Format, ServiceError, ServiceResult, Services};
 
@@ -173,6 +174,7 @@ pub(super) fn item_row(item: &Item, library: Option<LibraryRef>) -> ItemRow {
         format: format_title(&item.content_type),
         bytes: item.byte_size,
         pages: item.page_count,
+        page_kind: PlaceKind::of(&item.content_type),
         passages: item.chunk_count,
         missing: missing(item),
         added_at: item.updated_at,

@@ -191,6 +191,7 @@ fn present_hit(
         library,
         heading_path: hit.heading_path,
         page: hit.page,
+        page_kind: hit.page_kind,
         rank: found.rank as u64,
         score: found.score,
         legs,
@@ -255,7 +256,7 @@ fn degraded_sentence(word: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use mnemosyne_domain::{ChunkHit, ChunkUid, ItemUid};
+    use mnemosyne_domain::{ChunkHit, ChunkUid, ItemUid, PlaceKind};
     use mnemosyne_services::search::LegScore;
 
     use super::*;
@@ -284,6 +285,7 @@ mod tests {
                 text: String::new(),
                 heading_path: Vec::new(),
                 page: None,
+                page_kind: PlaceKind::Page,
                 position: 0,
             },
             rank: 1,

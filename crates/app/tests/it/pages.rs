@@ -296,6 +296,34 @@ async fn a_notice_is_said_once_after_a_redirect() {
 }
 
 #[tokio::test]
+async fn a_book_without_pages_is_cited_by_section() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let address_of_library = library(&client, "Stories").await;
+    let book = include_bytes!("../../../../tests/fixtures/documents/keeper.pandoc.epub");
+    let form = Form::new().text("csrfmiddlewaretoken", SECRET).file(
+        "file",
+        "keeper.epub",
+        "application/epub+zip",
+        book,
+    );
+    client
+        .post_form(&format!("{address_of_library}upload/"), &form)
+        .await
+        .expect(303);
+    app.run_jobs().await;
+    let list = client.get(&address_of_library).await.expect(200);
+    assert!(list.text().contains("<span>3 sections</span>"), "{}", list.text());
+    let found = client.get("/search/?q=crab+piano+pedals").await.expect(200);
+    assert!(found.text().contains("<span>section 2</span>") && found.text().contains(", section 2 ("));
+    assert!(!found.text().contains("p. 2"));
+    let hit = address(&found, "/items/");
+    let item = client.get(hit.split('#').next().unwrap()).await.expect(200);
+    assert!(item.text().contains("<span>Section 2</span>") && item.text().contains("3 sections"));
+    assert!(!item.text().contains("Page 2"));
+}
+
+#[tokio::test]
 async fn documents_go_from_upload_to_answer_to_deletion() {
     let app = TestApp::start().await;
     let client = browser(&app).await;

@@ -28,7 +28,10 @@ pub use pack::HARD_CAP_FACTOR;
 /// profile's overlap. A chunk has at most `max_chars` characters, unless it holds a code block or table, which stays whole
 /// up to [`HARD_CAP_FACTOR`] times that.
 pub fn chunk(document: &Document, profile: &LibraryTypeProfile) -> Vec<ChunkDraft> {
-    let mut outline = piece::Outline::of(document);
+    let mut outline = match profile.strategy {
+        ChunkStrategy::Scene => scene::outline(document),
+        _ => piece::Outline::of(document),
+    };
     match profile.strategy {
         ChunkStrategy::Scene => scene::mark(document, &mut outline),
         ChunkStrategy::Section => section::mark(&mut outline),

@@ -20,6 +20,7 @@ pub(super) fn pack(document: &Document, outline: Outline, profile: &LibraryTypeP
     let max = profile.max_chars.max(1);
     let mut packer = Packer {
         text: &document.text,
+        sections: &outline.sections,
         counts: CharCounts::of(&document.text),
         target: profile.target_chars.clamp(1, max),
         max,
@@ -33,11 +34,12 @@ pub(super) fn pack(document: &Document, outline: Outline, profile: &LibraryTypeP
     }
     packer.flush();
     packer.join_scraps();
-    packer.finish(&outline.sections, profile.overlap_chars)
+    packer.finish(document, profile.overlap_chars)
 }
 
 struct Packer<'a> {
     text: &'a str,
+    sections: &'a [Vec<String>],
     counts: CharCounts,
     target: usize,
     max: usize,
@@ -93,6 +95,7 @@ impl Packer<'_> {
                 boundary: Boundary::None,
                 joins_previous: false,
                 after_break: false,
+                opens_unit: false,
                 is_part: true,
                 ..piece.clone()
             });
@@ -110,7 +113,7 @@ impl Packer<'_> {
             return false;
         };
         if self.current.iter().all(|other| other.keeps_with_next) {
-            return false;
+            return self.holds_other_unit(piece);
         }
         let size = self.chars(&(first.span.start..last.span.end));
         let joined = self.chars(&(first.span.start..piece.span.end));
@@ -118,9 +121,10 @@ impl Packer<'_> {
             return true;
         }
         match piece.boundary {
-            // A title page too small to stand alone leads into the first section.
+            // A title page too small to stand alone leads into the first section. A short first entry is no title page.
             Boundary::Hard if piece.is_heading() && self.chunks.is_empty() => {
-                return size * LEAST_SECTION >= self.target;
+                return size * LEAST_SECTION >= self.target
+                    || self.current.iter().any(|other| other.opens_unit);
             }
             Boundary::Hard => return true,
             Boundary::Soft if size * LEAST_SECTION >= self.target => return true,
@@ -131,6 +135,16 @@ impl Packer<'_> {
             return false;
         }
         size >= self.target || (joined > self.target && size * 2 >= self.target)
+    }
+
+    /// Whether a piece opens a unit, and the current chunk holds another that it is no part of.
+    fn holds_other_unit(&self, piece: &Piece) -> bool {
+        let path = &self.sections[piece.section];
+        piece.opens_unit
+            && self
+                .current
+                .iter()
+                .any(|other| other.opens_unit && !path.starts_with(&self.sections[other.section]))
     }
 
     /// Ends the chunk; headings at its end go over to the next.
@@ -159,7 +173,7 @@ impl Packer<'_> {
                 joined.push(chunk);
                 continue;
             };
-            let only_leads = chunk.iter().all(Piece::is_heading);
+            let only_leads = chunk.iter().all(|piece| piece.is_heading() && !piece.opens_unit);
             let size = self.chars(&span_of(&chunk));
             let small = chunk[0].boundary == Boundary::None
                 && size * 4 < self.target
@@ -174,7 +188,7 @@ impl Packer<'_> {
         self.chunks = joined;
     }
 
-    fn finish(self, sections: &[Vec<String>], overlap: usize) -> Vec<ChunkDraft> {
+    fn finish(self, document: &Document, overlap: usize) -> Vec<ChunkDraft> {
         let mut drafts: Vec<ChunkDraft> = Vec::with_capacity(self.chunks.len());
         let mut before: Option<&Vec<Piece>> = None;
         for chunk in &self.chunks {
@@ -187,8 +201,9 @@ impl Packer<'_> {
             }
             drafts.push(ChunkDraft {
                 span,
-                heading_path: sections[self.main_section(chunk)].clone(),
-                page: chunk[0].page,
+                heading_path: self.sections[self.main_section(chunk)].clone(),
+                // What is repeated from the chunk before does not count.
+                page: document.page_at(chunk[0].span.start),
             });
             before = Some(chunk);
         }

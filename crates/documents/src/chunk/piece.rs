@@ -23,10 +23,11 @@ pub(super) enum Boundary {
 pub(super) struct Piece {
     pub(super) span: Range<usize>,
     pub(super) kind: BlockKind,
-    pub(super) page: Option<u32>,
     /// Index into [`Outline::sections`].
     pub(super) section: usize,
     pub(super) boundary: Boundary,
+    /// An entry, a work or a place of action begins here, which never shares a chunk with another.
+    pub(super) opens_unit: bool,
     /// Stands in the chunk of what follows, like a heading.
     pub(super) keeps_with_next: bool,
     /// Goes on in the chunk of what stands before, up to the maximum rather than the target.
@@ -59,16 +60,25 @@ const MAX_HEADING_CHARS: usize = 200;
 
 impl Outline {
     pub(super) fn of(document: &Document) -> Self {
+        Self::with_headings(document, |_| true)
+    }
+
+    /// The same, where only some of the headings are any (by the index of their block); others become paragraphs.
+    pub(super) fn with_headings(document: &Document, is_heading: impl Fn(usize) -> bool) -> Self {
         let mut sections: Vec<Vec<String>> = vec![Vec::new()];
         let mut open: Vec<(u8, String)> = Vec::new();
         let mut after_break = false;
         let mut pieces = Vec::with_capacity(document.blocks.len());
-        for block in &document.blocks {
+        for (index, block) in document.blocks.iter().enumerate() {
             if block.kind == BlockKind::Break {
                 after_break = true;
                 continue;
             }
-            let keeps_with_next = if let BlockKind::Heading { level } = block.kind {
+            let kind = match block.kind {
+                BlockKind::Heading { .. } if !is_heading(index) => BlockKind::Paragraph,
+                kind => kind,
+            };
+            let keeps_with_next = if let BlockKind::Heading { level } = kind {
                 open.retain(|(other, _)| *other < level);
                 let name: String = single_line(&document.text[block.span.clone()])
                     .chars()
@@ -82,10 +92,10 @@ impl Outline {
             };
             pieces.push(Piece {
                 span: block.span.clone(),
-                kind: block.kind,
-                page: block.page,
+                kind,
                 section: sections.len() - 1,
                 boundary: Boundary::None,
+                opens_unit: false,
                 keeps_with_next,
                 joins_previous: false,
                 after_break: std::mem::take(&mut after_break),

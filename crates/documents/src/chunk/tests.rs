@@ -29,6 +29,7 @@ fn build(blocks: &[(BlockKind, String)]) -> Document {
             kind: *kind,
             span: start..document.text.len(),
             page: Some(index as u32 / 5 + 1),
+            page_turns: Vec::new(),
         });
     }
     document
@@ -183,6 +184,205 @@ fn each_entry_is_its_own_and_carries_its_date() {
         drafts.last().expect("some").heading_path,
         ["Diary", "5 July 2021"]
     );
+}
+
+/// The days of which the chunks of a journal tell, in order; complains of a chunk that tells of several, or stands under another
+/// date than its own. The text of an entry names its day as `<2>`.
+fn days_of_chunks(document: &Document) -> Vec<String> {
+    let mut days: Vec<String> = Vec::new();
+    for draft in chunk(document, LibraryType::Journal.profile()) {
+        let text = &document.text[draft.span.clone()];
+        let mut told: Vec<&str> = text
+            .split('<')
+            .skip(1)
+            .filter_map(|rest| rest.split_once('>').map(|(day, _)| day))
+            .collect();
+        told.dedup();
+        assert!(told.len() <= 1, "several entries in {text:?}");
+        let Some(day) = told.first() else {
+            continue;
+        };
+        let dates: Vec<&String> = draft
+            .heading_path
+            .iter()
+            .filter(|part| part.contains("2022"))
+            .collect();
+        assert!(
+            matches!(dates.as_slice(), [date] if date.ends_with(&format!("-0{day}")) || date.starts_with(day)),
+            "{:?} over {text:?}",
+            draft.heading_path
+        );
+        if days.last().is_none_or(|last| last != day) {
+            days.push((*day).to_owned());
+        }
+    }
+    days
+}
+
+#[test]
+fn short_entries_stand_alone_under_their_own_date() {
+    let long = "Fog again <3> and the stove went out. ".repeat(60);
+    let document = markdown(&format!(
+        "# Log\n\n## 2022-02-02\n\nDid not sail <2>.\n\n## 2022-02-03\n\n{long}\n\n## 2022-02-04\n\n\
+         ## 2022-02-05\n\nLeft <5>.\n\n## 2022-02-06\n"
+    ));
+    assert_eq!(days_of_chunks(&document), ["2", "3", "5"]);
+    // The same where dates are lines of text.
+    let document = markdown(&format!(
+        "# Log\n\n2 February 2022\n\nDid not sail <2>.\n\n3 February 2022\n\n{long}\n\n4 February 2022\n\n\
+         5 February 2022\n\nLeft <5>."
+    ));
+    assert_eq!(days_of_chunks(&document), ["2", "3", "5"]);
+}
+
+#[test]
+fn a_date_holds_over_the_headings_of_its_entry() {
+    let long = |day: u32| format!("Fog again <{day}> and the stove went out. ").repeat(60);
+    // Dates as text, headings inside the entries.
+    let document = markdown(&format!(
+        "# Log\n\n2 February 2022\n\n{}\n\n## Weather\n\n{}\n\n### Wind\n\n{}\n\n## Work\n\n{}\n\n\
+         3 February 2022\n\n{}\n\n## Weather\n\n{}",
+        long(2),
+        long(2),
+        long(2),
+        long(2),
+        long(3),
+        long(3)
+    ));
+    assert_eq!(days_of_chunks(&document), ["2", "3"]);
+    let drafts = chunk(&document, LibraryType::Journal.profile());
+    for path in [
+        &["Log", "2 February 2022", "Weather", "Wind"][..],
+        &["Log", "3 February 2022"],
+        &["Log", "3 February 2022", "Weather"],
+    ] {
+        assert!(drafts.iter().any(|draft| draft.heading_path == path), "{path:?}");
+    }
+    // Dates as headings, and headings inside the entries that are no lower.
+    let document = markdown(&format!(
+        "# 2022-02-02\n\n{}\n\n# Weather\n\n{}\n\n# 2022-02-03\n\n{}",
+        long(2),
+        long(2),
+        long(3)
+    ));
+    assert_eq!(days_of_chunks(&document), ["2", "3"]);
+    // The next part of the book is no part of the last entry.
+    let document = markdown(&format!(
+        "# Winter\n\n2 February 2022\n\n{}\n\n# Spring\n\n3 March 2022\n\n{}",
+        long(2),
+        long(3)
+    ));
+    assert_eq!(days_of_chunks(&document), ["2", "3"]);
+    let drafts = chunk(&document, LibraryType::Journal.profile());
+    assert_eq!(
+        drafts.last().expect("some").heading_path,
+        ["Spring", "3 March 2022"]
+    );
+}
+
+#[test]
+fn a_short_first_song_is_a_work_of_its_own() {
+    let verse = "The tide came in on a whistle of tin\\\nAnd the boats leaned over to hear\n\n".repeat(4);
+    let document = markdown(&format!("# Hum\n\nLa la.\n\n# Tide\n\n{verse}"));
+    let drafts = chunk(&document, LibraryType::Music.profile());
+    assert_eq!(drafts[0].heading_path, ["Hum"]);
+    assert_eq!(&document.text[drafts[0].span.clone()], "Hum\n\nLa la.");
+    assert_eq!(drafts[1].heading_path, ["Tide"]);
+    // What works are collected in leads into the first.
+    let document = markdown(&format!("# Songs\n\nby Us\n\n## Tide\n\n{verse}"));
+    let drafts = chunk(&document, LibraryType::Music.profile());
+    assert_eq!(drafts.len(), 1);
+    assert_eq!(drafts[0].heading_path, ["Songs", "Tide"]);
+}
+
+fn plain(source: &str) -> Document {
+    let hint = FileHint {
+        filename: "a.txt".to_owned(),
+        content_type: None,
+    };
+    crate::parse(source.as_bytes(), &hint).expect("parses")
+}
+
+#[test]
+fn a_screenplay_is_cut_by_scene_and_not_by_speech() {
+    for apart in ["\n", "\n\n"] {
+        let speech = |name: &str, line: &str| format!("{name}{apart}{line}\n\n");
+        let source = [
+            "THE LAMP\n\nby Ilse Marrow\n\nINT. KITCHEN - NIGHT\n\nA table, a lamp. Rain.\n\n".to_owned(),
+            speech(
+                "ODILE",
+                "The boat did not come, and there are forty-one matches in the tin.",
+            ),
+            speech(
+                "MATTHIS (O.S.)",
+                "You hear it too, then? It began at noon and has not left off.",
+            ),
+            speech("ODILE (CONT'D)", "At noon you were still speaking of the boat."),
+            "EXT. BEACH - DAY\n\nA piano in the sand, upright and wet.\n\n".to_owned(),
+            speech("MATTHIS", "That is what we heard."),
+            speech(
+                "CRAB",
+                "It was walking here, and nobody who saw it could say where it had been before.",
+            ),
+            "THE END\n".to_owned(),
+        ]
+        .concat();
+        let document = plain(&source);
+        let drafts = chunk(&document, LibraryType::Film.profile());
+        let paths: Vec<&[String]> = drafts.iter().map(|draft| draft.heading_path.as_slice()).collect();
+        assert_eq!(
+            paths,
+            [["INT. KITCHEN - NIGHT"], ["EXT. BEACH - DAY"]],
+            "{}",
+            document.text
+        );
+        assert!(document.text[drafts[1].span.clone()].contains("CRAB"));
+    }
+}
+
+#[test]
+fn slug_lines_that_are_no_headings_name_their_scene() {
+    let document = markdown(
+        "# The Lamp\n\nINT. KITCHEN - NIGHT\n\nOdile counts.\n\nEXT. BEACH - DAY\n\nA piano in the sand.",
+    );
+    let drafts = chunk(&document, LibraryType::Film.profile());
+    let paths: Vec<&[String]> = drafts.iter().map(|draft| draft.heading_path.as_slice()).collect();
+    assert_eq!(
+        paths,
+        [
+            ["The Lamp", "INT. KITCHEN - NIGHT"],
+            ["The Lamp", "EXT. BEACH - DAY"]
+        ]
+    );
+}
+
+#[test]
+fn chapters_named_for_who_tells_them_stay_chapters() {
+    let long = "He walked along the shore and thought of the lamp that had gone out. ".repeat(80);
+    let source: String = ["ODILE", "MATTHIS", "ODILE"]
+        .iter()
+        .map(|name| format!("{name}\n\n{long}\n\n"))
+        .collect();
+    let drafts = chunk(&plain(&source), LibraryType::Fiction.profile());
+    assert!(drafts.iter().all(|draft| draft.heading_path.len() == 1));
+    let mut names: Vec<&str> = drafts
+        .iter()
+        .map(|draft| draft.heading_path[0].as_str())
+        .collect();
+    names.dedup();
+    assert_eq!(names, ["ODILE", "MATTHIS", "ODILE"]);
+}
+
+#[test]
+fn a_part_of_a_block_is_on_its_own_page() {
+    let sentence = "This is one of the sentences that fill the pages of it. ";
+    let mut document = build(&[(BlockKind::Paragraph, sentence.repeat(100))]);
+    let half = sentence.len() * 50;
+    document.blocks[0].page_turns = vec![(half, 2)];
+    for draft in chunk(&document, LibraryType::Technical.profile()) {
+        let expected = if draft.span.start < half { 1 } else { 2 };
+        assert_eq!(draft.page, Some(expected), "{:?}", draft.span);
+    }
 }
 
 #[test]

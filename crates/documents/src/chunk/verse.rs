@@ -5,6 +5,7 @@ use crate::document::{BlockKind, Document};
 
 pub(super) fn mark(document: &Document, outline: &mut Outline) {
     outline.mark_headings(Boundary::Hard);
+    mark_works(document, outline);
     let mut saw_data = false;
     for piece in &mut outline.pieces {
         let text = piece.text(document);
@@ -23,6 +24,22 @@ pub(super) fn mark(document: &Document, outline: &mut Outline) {
         if is_label(text) && !text.contains('\n') {
             piece.keeps_with_next = true;
         }
+    }
+}
+
+/// A heading that is no label and has none below it but labels names a work; others name what works are collected in.
+fn mark_works(document: &Document, outline: &mut Outline) {
+    let sections = &outline.sections;
+    let mut below: Option<usize> = None;
+    for piece in outline.pieces.iter_mut().rev() {
+        if !piece.is_heading() || is_label(piece.text(document)) {
+            continue;
+        }
+        let path = &sections[piece.section];
+        let holds_others =
+            below.is_some_and(|next| sections[next].len() > path.len() && sections[next].starts_with(path));
+        piece.opens_unit = !holds_others;
+        below = Some(piece.section);
     }
 }
 

@@ -39,6 +39,12 @@ impl DocumentBuilder {
     /// Adds a block; one without anything visible is left out. Control characters go, line ends become `\n`, and only
     /// verse, code and tables keep more than single spaces inside a line.
     pub(crate) fn push(&mut self, kind: BlockKind, content: &str) {
+        self.push_over_pages(kind, content, &[]);
+    }
+
+    /// The same for a block that goes on over the end of a page: `turns` are the bytes of `content` at which each further page
+    /// begins, ascending.
+    pub(crate) fn push_over_pages(&mut self, kind: BlockKind, content: &str, turns: &[(usize, u32)]) {
         let keeps_layout = matches!(kind, BlockKind::Code | BlockKind::Table);
         if !self.text.is_empty() {
             self.text.push_str("\n\n");
@@ -58,6 +64,22 @@ impl DocumentBuilder {
             return;
         }
         self.text.truncate(span_end);
+        let page_turns = turns
+            .iter()
+            .map(|(offset, page)| {
+                // What stands before the turn is written as it is inside the block, so its length tells the place.
+                let mut before = String::new();
+                let head = &content[..content.floor_char_boundary(*offset)];
+                if keeps_layout {
+                    append_verbatim(&mut before, head);
+                } else {
+                    append_flowing(&mut before, head);
+                }
+                let place = (start + before.len()).clamp(span_start, span_end);
+                let white = self.text[place..].len() - self.text[place..].trim_start().len();
+                (place + white, *page)
+            })
+            .collect();
         let kind = match kind {
             BlockKind::Heading { level } => BlockKind::Heading {
                 level: level.clamp(1, 6),
@@ -68,6 +90,7 @@ impl DocumentBuilder {
             kind,
             span: span_start..span_end,
             page: self.page,
+            page_turns,
         });
     }
 
@@ -273,6 +296,23 @@ mod tests {
             &document.text[document.blocks[2].span.clone()],
             "indented\n\tmore"
         );
+    }
+
+    #[test]
+    fn a_block_over_pages_knows_where_each_begins() {
+        let mut builder = DocumentBuilder::new();
+        builder.page = Some(3);
+        builder.push(BlockKind::Paragraph, "before");
+        let content = "one \u{ad} two  three   four";
+        let turns =
+            [("three", 4), ("four", 5)].map(|(word, page)| (content.find(word).expect("a word"), page));
+        builder.push_over_pages(BlockKind::Paragraph, content, &turns);
+        let document = builder.finish(Format::Pdf).expect("has text");
+        assert_eq!(document.text, "before\n\none two three four");
+        for (word, page) in [("before", 3), ("one", 3), ("two", 3), ("three", 4), ("four", 5)] {
+            let offset = document.text.find(word).expect("a word");
+            assert_eq!(document.page_at(offset), Some(page), "{word}");
+        }
     }
 
     #[test]

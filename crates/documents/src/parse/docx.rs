@@ -1,6 +1,7 @@
 //! Word documents, through docling.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use docling::{
     ConversionError, DoclingDocument, DocumentConverter, InputFormat, MetadataOutput, Node, SourceDocument,
@@ -219,10 +220,12 @@ fn unescape(text: &str) -> String {
         .replace("&amp;", "&")
 }
 
-/// The paragraphs as they stand in the file, found by their letters and digits. docling puts a space between any two runs
-/// of one paragraph, also inside words and before commas; here is what was really there.
+/// The paragraphs as they stand in the file, found by their text without white space. docling puts a space between any two
+/// runs of one paragraph, also inside words and before commas; here is what was really there. Nothing but spaces is ever
+/// changed by it, so that no figure can take another's place.
 struct Spacing {
-    paragraphs: HashMap<String, String>,
+    /// `None` where paragraphs differ in their spaces alone: nobody can tell which of them is meant.
+    paragraphs: HashMap<String, Option<String>>,
 }
 
 impl Spacing {
@@ -243,10 +246,20 @@ impl Spacing {
                 && let Ok(xml) = roxmltree::Document::parse(source)
             {
                 for paragraph in xml.descendants().filter(|node| node.tag_name().name() == "p") {
-                    let text = paragraph_text(paragraph);
-                    let key = letters(&text);
-                    if !key.is_empty() {
-                        paragraphs.entry(key).or_insert(text);
+                    let text = paragraph_text(paragraph).trim().to_owned();
+                    let key = without_spaces(&text);
+                    if key.is_empty() {
+                        continue;
+                    }
+                    match paragraphs.entry(key) {
+                        Entry::Vacant(free) => {
+                            free.insert(Some(text));
+                        }
+                        Entry::Occupied(mut taken) => {
+                            if taken.get().as_ref() != Some(&text) {
+                                taken.insert(None);
+                            }
+                        }
                     }
                 }
             }
@@ -255,15 +268,15 @@ impl Spacing {
     }
 
     fn mend(&self, text: String) -> String {
-        match self.paragraphs.get(&letters(&text)) {
-            Some(original) if !text.contains('$') => original.clone(),
+        match self.paragraphs.get(&without_spaces(&text)) {
+            Some(Some(original)) => original.clone(),
             _ => text,
         }
     }
 }
 
-fn letters(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphanumeric()).collect()
+fn without_spaces(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
 fn paragraph_text(paragraph: roxmltree::Node<'_, '_>) -> String {
@@ -393,6 +406,108 @@ mod tests {
         assert_eq!(
             align(runs.into_iter(), "hold **Enter**, please"),
             "hold Enter, please"
+        );
+    }
+
+    /// A Word file with this body.
+    fn docx(body: &str) -> Vec<u8> {
+        use std::io::Write as _;
+        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let parts = [
+            (
+                "[Content_Types].xml",
+                r#"<?xml version="1.0" encoding="UTF-8"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>"#.to_owned(),
+            ),
+            (
+                "_rels/.rels",
+                r#"<?xml version="1.0" encoding="UTF-8"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="word/document.xml"/></Relationships>"#.to_owned(),
+            ),
+            (
+                "word/document.xml",
+                format!(
+                    r#"<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>{body}</w:body></w:document>"#
+                ),
+            ),
+        ];
+        for (name, content) in parts {
+            archive
+                .start_file(name, zip::write::SimpleFileOptions::default())
+                .expect("a part");
+            archive.write_all(content.as_bytes()).expect("a part");
+        }
+        archive.finish().expect("an archive").into_inner()
+    }
+
+    /// A paragraph of runs, every second of them bold.
+    fn paragraph(runs: &[&str]) -> String {
+        let runs: String = runs
+            .iter()
+            .enumerate()
+            .map(|(index, run)| {
+                let style = if index % 2 == 1 {
+                    "<w:rPr><w:b/></w:rPr>"
+                } else {
+                    ""
+                };
+                format!(r#"<w:r>{style}<w:t xml:space="preserve">{run}</w:t></w:r>"#)
+            })
+            .collect();
+        format!("<w:p>{runs}</w:p>")
+    }
+
+    #[test]
+    fn figures_stay_what_they_are() {
+        let rows = [
+            ["1.5", "15", "1 5"],
+            ["(1,200)", "1,200", "12.00"],
+            ["−1,200", "-1,200", "+1,200"],
+            ["1,200", "1200", "12,00"],
+        ];
+        let table: String = rows
+            .iter()
+            .map(|row| {
+                let cells: String = row
+                    .iter()
+                    .map(|cell| format!("<w:tc>{}</w:tc>", paragraph(&[cell])))
+                    .collect();
+                format!("<w:tr>{cells}</w:tr>")
+            })
+            .collect();
+        let body = format!(
+            "{}<w:tbl>{table}</w:tbl>{}",
+            paragraph(&["Sums"]),
+            paragraph(&["End"])
+        );
+        let document = parse(&docx(&body)).expect("parses");
+        for row in rows {
+            assert!(
+                document.text.contains(&row.join(" | ")),
+                "{row:?} in {}",
+                document.text
+            );
+        }
+    }
+
+    #[test]
+    fn words_that_runs_divide_are_whole() {
+        let body = [
+            paragraph(&[
+                "The lamp",
+                "-keep",
+                "er, ",
+                "Odile",
+                ", counts 1",
+                ",200 matches.",
+            ]),
+            paragraph(&["It is 1", "5 here."]),
+            paragraph(&["It is 1.", "5 here."]),
+            "<w:p><w:r><w:t>well</w:t></w:r><w:r><w:noBreakHyphen/><w:t>known</w:t></w:r></w:p>".to_owned(),
+        ]
+        .concat();
+        let document = parse(&docx(&body)).expect("parses");
+        assert_eq!(
+            document.text,
+            "The lamp-keeper, Odile, counts 1,200 matches.\n\nIt is 15 here.\n\nIt is 1.5 here.\n\nwell-known"
         );
     }
 }

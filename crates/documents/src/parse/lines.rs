@@ -2,14 +2,16 @@
 
 /// The level of a line that stands alone and reads as a heading, if it does.
 pub(crate) fn heading_level(line: &str) -> Option<u8> {
+    marked_heading_level(line).or_else(|| is_capital_heading(line).then_some(2))
+}
+
+/// The level of a line that its own words make a heading, whatever stands around it: a chapter's, or a numbered one.
+pub(crate) fn marked_heading_level(line: &str) -> Option<u8> {
     let line = line.trim();
-    let length = line.chars().count();
-    if !(2..=90).contains(&length)
-        || line.ends_with(['.', ',', ';', ':']) && !line.ends_with("...") && !is_chapter_word(line)
-    {
+    if !may_be_heading(line) {
         return None;
     }
-    if is_chapter_word(line) && length <= 80 {
+    if is_chapter_word(line) && line.chars().count() <= 80 {
         return Some(
             if starts_with_word(line, &["part", "book", "teil", "partie", "volume", "act"]) {
                 1
@@ -18,12 +20,36 @@ pub(crate) fn heading_level(line: &str) -> Option<u8> {
             },
         );
     }
-    if let Some(level) = numbered_heading_level(line) {
-        return Some(level);
-    }
+    numbered_heading_level(line)
+}
+
+/// Whether a line is set in capitals throughout, as headings are, and the names of who speaks in plays.
+pub(crate) fn is_capital_heading(line: &str) -> bool {
+    let line = line.trim();
+    let length = line.chars().count();
     let letters = line.chars().filter(|c| c.is_alphabetic()).count();
     let capitals = line.chars().filter(|c| c.is_uppercase()).count();
-    (letters >= 4 && capitals == letters && length <= 70 && letters * 2 > length).then_some(2)
+    may_be_heading(line) && letters >= 4 && capitals == letters && length <= 70 && letters * 2 > length
+}
+
+/// `ODILE (whispering)`: who speaks in a play or screenplay.
+pub(crate) fn is_cue(line: &str) -> bool {
+    const LONGEST: usize = 40;
+    let name = line.trim().split('(').next().unwrap_or_default();
+    let name = name.trim_end_matches([':', ' ', '\t']);
+    let letters = name.chars().filter(|c| c.is_alphabetic()).count();
+    letters >= 2
+        && letters == name.chars().filter(|c| c.is_uppercase()).count()
+        && name.chars().count() <= LONGEST
+        && name.starts_with(char::is_alphabetic)
+        && !name.ends_with(['.', '!', '?'])
+        && !line.trim().contains('\n')
+}
+
+/// Neither too long nor the end of a sentence.
+fn may_be_heading(line: &str) -> bool {
+    (2..=90).contains(&line.chars().count())
+        && (!line.ends_with(['.', ',', ';', ':']) || line.ends_with("...") || is_chapter_word(line))
 }
 
 /// `2.1 New features`: dots give the level. A lone `1.` is a list's, so one number needs no dot after it.
@@ -285,6 +311,31 @@ mod tests {
             ("USA", None),
         ] {
             assert_eq!(heading_level(line), level, "{line}");
+        }
+    }
+
+    #[test]
+    fn speakers_are_told_from_text() {
+        for cue in [
+            "ODILE",
+            "BEN",
+            "ODILE (CONT'D)",
+            "MATTHIS (whispering)",
+            "THE OTHER KEEPER:",
+            "ÉLOÏSE",
+        ] {
+            assert!(is_cue(cue), "{cue}");
+        }
+        for text in [
+            "Odile",
+            "NO!",
+            "I",
+            "茶の淹れ方",
+            "12 MARCH",
+            "ODILE\nYes.",
+            "STOP.",
+        ] {
+            assert!(!is_cue(text), "{text}");
         }
     }
 

@@ -282,19 +282,39 @@ fn read_front_matter(builder: &mut DocumentBuilder, source: &str) {
         match key.as_str() {
             "title" if !value.is_empty() => builder.title = Some(value.to_owned()),
             "author" | "authors" | "creator" | "artist" if !value.is_empty() => {
-                for author in value
-                    .trim_start_matches('[')
-                    .trim_end_matches(']')
-                    .split([';', ','])
-                {
-                    builder.authors.push(author_name(author));
-                }
+                builder.authors.extend(authors_in(value));
             }
             "lang" | "language" if !value.is_empty() => builder.language = Some(value.to_owned()),
             _ => {}
         }
         list_key = key;
     }
+}
+
+/// `Odile Brandt; Ilse Marrow`, or `[Odile Brandt, "Marrow, Ilse"]`: only a list in brackets is divided by commas, since a
+/// comma may also stand inside a name.
+fn authors_in(value: &str) -> Vec<String> {
+    let list = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let mut parts = vec![String::new()];
+    let mut quote = None;
+    for c in list.unwrap_or(value).chars() {
+        match quote {
+            None if c == ';' || (c == ',' && list.is_some()) => {
+                parts.push(String::new());
+                continue;
+            }
+            // An apostrophe inside a name opens nothing.
+            None if matches!(c, '"' | '\'') && parts.last().is_some_and(|part| part.trim().is_empty()) => {
+                quote = Some(c);
+            }
+            Some(open) if c == open => quote = None,
+            _ => {}
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    parts.iter().map(|part| author_name(part)).collect()
 }
 
 fn author_name(item: &str) -> String {
@@ -348,6 +368,29 @@ mod tests {
                 (BlockKind::Verse, "line one\nline two"),
             ]
         );
+    }
+
+    #[test]
+    fn authors_are_divided_where_the_writer_divides_them() {
+        for (line, expected) in [
+            (r#"author: "Brandt, Odile""#, &["Brandt, Odile"][..]),
+            ("author: Brandt, Odile", &["Brandt, Odile"]),
+            (
+                "author: Brandt, Odile; Marrow, Ilse",
+                &["Brandt, Odile", "Marrow, Ilse"],
+            ),
+            (
+                r#"authors: ["Brandt, Odile", 'Marrow, Ilse', Pat O'Dea, R.]"#,
+                &["Brandt, Odile", "Marrow, Ilse", "Pat O'Dea", "R."],
+            ),
+            (
+                "author:\n  - Brandt, Odile\n  - name: Ilse Marrow",
+                &["Brandt, Odile", "Ilse Marrow"],
+            ),
+        ] {
+            let document = parse(&format!("---\n{line}\n---\n\ntext")).expect("parses");
+            assert_eq!(document.authors, expected, "{line}");
+        }
     }
 
     #[test]

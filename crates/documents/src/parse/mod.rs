@@ -4,7 +4,7 @@ mod builder;
 mod docx;
 mod epub;
 mod html;
-mod lines;
+pub(crate) mod lines;
 mod markdown;
 mod pdf;
 mod pdf_layout;

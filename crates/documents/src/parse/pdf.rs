@@ -122,43 +122,37 @@ fn read_info(builder: &mut DocumentBuilder, bytes: &[u8]) {
     }
 }
 
-/// Lines at the head or foot of pages that repeat (with other numbers, perhaps), and bare page numbers.
+/// Takes away lines at the head or foot of pages that repeat at the same height (with other numbers, perhaps), and bare page
+/// numbers. Only what stands apart from the text is looked at: rows of tables and code repeat as well, and are text.
 fn remove_running_lines(pages: &mut [PageRows]) {
-    const EDGE_ROWS: usize = 2;
-    let edge = |page: &PageRows| -> Vec<(usize, String)> {
-        let mut by_height: Vec<usize> = (0..page.rows.len()).collect();
-        by_height.sort_by(|a, b| page.rows[*a].top.total_cmp(&page.rows[*b].top));
-        let head = by_height
-            .iter()
-            .take(EDGE_ROWS)
-            .filter(|index| page.rows[**index].bottom < page.height * 0.13);
-        let foot = by_height
-            .iter()
-            .rev()
-            .take(EDGE_ROWS)
-            .filter(|index| page.rows[**index].top > page.height * 0.87);
-        head.chain(foot)
-            .map(|index| (*index, without_numbers(&page.rows[*index].text())))
-            .collect()
-    };
-    let edges: Vec<Vec<(usize, String)>> = pages.iter().map(edge).collect();
-    let mut seen: HashMap<&str, usize> = HashMap::new();
+    // Where no two rows follow each other, a head or foot is at a distance all the same.
+    let farthest = usual_pitch(pages).unwrap_or(14.0) * 1.5;
+    let edges: Vec<Vec<EdgeRow>> = pages.iter().map(|page| edge_rows(page, farthest)).collect();
+    let mut heights: HashMap<&str, Vec<f32>> = HashMap::new();
     for page in &edges {
-        let once: HashSet<&str> = page.iter().map(|(_, text)| text.as_str()).collect();
-        for text in once {
-            *seen.entry(text).or_default() += 1;
+        for (index, row) in page.iter().enumerate() {
+            let is_again = page[..index].iter().any(|other| row.stands_as(other));
+            if !is_again {
+                heights.entry(&row.text).or_default().push(row.top);
+            }
         }
     }
-    let repeated = |text: &str| {
-        let times = seen.get(text).copied().unwrap_or(0);
-        times >= 3 || (times == 2 && edges.len() <= 4)
+    for tops in heights.values_mut() {
+        tops.sort_by(f32::total_cmp);
+    }
+    let repeated = |row: &EdgeRow| {
+        let tops = heights.get(row.text.as_str()).map_or(&[][..], Vec::as_slice);
+        let from = tops.partition_point(|top| *top < row.top - SAME_HEIGHT);
+        let to = tops.partition_point(|top| *top <= row.top + SAME_HEIGHT);
+        let times = to - from;
+        row.text.contains(char::is_alphabetic) && (times >= 3 || (times == 2 && edges.len() <= 4))
     };
     let doomed: Vec<HashSet<usize>> = edges
         .iter()
         .map(|page| {
             page.iter()
-                .filter(|(_, text)| is_page_number(text) || repeated(text))
-                .map(|(index, _)| *index)
+                .filter(|row| is_page_number(&row.text) || repeated(row))
+                .map(|row| row.index)
                 .collect()
         })
         .collect();
@@ -174,6 +168,80 @@ fn remove_running_lines(pages: &mut [PageRows]) {
     }
 }
 
+/// Tops that differ by no more are at the same height, in points.
+const SAME_HEIGHT: f32 = 2.0;
+
+/// A row at the head or foot of a page, with white space between it and the text.
+struct EdgeRow {
+    index: usize,
+    /// Its text, any number in it as `#`.
+    text: String,
+    top: f32,
+}
+
+impl EdgeRow {
+    fn stands_as(&self, other: &Self) -> bool {
+        self.text == other.text && (self.top - other.top).abs() <= SAME_HEIGHT
+    }
+}
+
+/// The first and last rows of a page, up to two each, as far as more than `farthest` from the next row lies between them and the
+/// rest, baseline to baseline.
+fn edge_rows(page: &PageRows, farthest: f32) -> Vec<EdgeRow> {
+    const EDGE_ROWS: usize = 2;
+    const MARGIN: f32 = 0.13;
+    let mut by_height: Vec<usize> = (0..page.rows.len()).collect();
+    by_height.sort_by(|a, b| page.rows[*a].top.total_cmp(&page.rows[*b].top));
+    let apart = |one: usize, next: Option<&usize>| {
+        next.is_none_or(|next| (page.rows[*next].bottom - page.rows[one].bottom).abs() > farthest)
+    };
+    let outermost = |order: &[usize], is_in_margin: &dyn Fn(&Row) -> bool| -> Vec<usize> {
+        let count = order
+            .iter()
+            .take(EDGE_ROWS)
+            .take_while(|index| is_in_margin(&page.rows[**index]))
+            .count();
+        let kept = (1..=count)
+            .rev()
+            .find(|count| apart(order[count - 1], order.get(*count)))
+            .unwrap_or(0);
+        order[..kept].to_vec()
+    };
+    let head = outermost(&by_height, &|row| row.bottom < page.height * MARGIN);
+    by_height.reverse();
+    let foot = outermost(&by_height, &|row| row.top > page.height * (1.0 - MARGIN));
+    head.into_iter()
+        .chain(foot)
+        .map(|index| EdgeRow {
+            index,
+            text: without_numbers(&page.rows[index].text()),
+            top: page.rows[index].top,
+        })
+        .collect()
+}
+
+/// The distance of most baselines from the next, in points.
+fn usual_pitch(pages: &[PageRows]) -> Option<f32> {
+    let mut by_pitch: HashMap<i32, usize> = HashMap::new();
+    for page in pages {
+        for pair in page.rows.windows(2) {
+            let distance = pair[1].bottom - pair[0].bottom;
+            if pair[0].column == pair[1].column && distance > 2.0 && distance < 60.0 {
+                *by_pitch.entry((distance * 2.0).round() as i32).or_default() += 1;
+            }
+        }
+    }
+    most(&by_pitch).map(|half| half as f32 / 2.0)
+}
+
+/// The key that is counted most; the largest of several.
+fn most(counts: &HashMap<i32, usize>) -> Option<i32> {
+    counts
+        .iter()
+        .max_by_key(|(key, count)| (**count, **key))
+        .map(|(key, _)| *key)
+}
+
 fn without_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -186,16 +254,31 @@ fn without_numbers(text: &str) -> String {
     out
 }
 
+/// Whether a row (its numbers as `#`) is the number of its page and nothing else.
 fn is_page_number(text: &str) -> bool {
     let core: String = text
         .chars()
-        .filter(|c| !c.is_whitespace() && !"-–—|[]()./".contains(*c))
+        .filter(|c| !c.is_whitespace() && !"-–—|[]()".contains(*c))
+        .flat_map(char::to_lowercase)
         .collect();
-    let core = core.to_lowercase();
+    let core = core.trim_end_matches('.');
     matches!(
-        core.as_str(),
-        "#" | "##" | "page#" | "seite#" | "p#" | "#of#" | "page#of#" | "#von#" | "seite#von#"
-    ) || (!core.is_empty() && core.len() <= 6 && core.chars().all(|c| "ivxlc".contains(c)))
+        core,
+        "#" | "#/#" | "#of#" | "#von#" | "#sur#" | "p#" | "p.#" | "s.#"
+    ) || ["page", "seite"].iter().any(|word| {
+        core.strip_prefix(word)
+            .is_some_and(|rest| matches!(rest, "#" | "#/#" | "#of#" | "#von#" | "#sur#"))
+    }) || is_roman_number(core)
+}
+
+/// Roman numbers below a hundred, in small letters; prefaces have no more pages.
+fn is_roman_number(text: &str) -> bool {
+    const TENS: [&str; 10] = ["", "x", "xx", "xxx", "xl", "l", "lx", "lxx", "lxxx", "xc"];
+    const ONES: [&str; 10] = ["", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"];
+    !text.is_empty()
+        && TENS
+            .iter()
+            .any(|tens| text.strip_prefix(tens).is_some_and(|ones| ONES.contains(&ones)))
 }
 
 /// What headings look like in this document.
@@ -219,7 +302,6 @@ struct Style {
 impl Style {
     fn of(pages: &[PageRows], outline: &[OutlineItem]) -> Self {
         let mut by_size: HashMap<i32, usize> = HashMap::new();
-        let mut by_pitch: HashMap<i32, usize> = HashMap::new();
         let (mut characters, mut fixed) = (0, 0);
         for page in pages {
             for row in &page.rows {
@@ -230,21 +312,9 @@ impl Style {
                     fixed += length;
                 }
             }
-            for pair in page.rows.windows(2) {
-                let distance = pair[1].bottom - pair[0].bottom;
-                if pair[0].column == pair[1].column && distance > 2.0 && distance < 60.0 {
-                    *by_pitch.entry((distance * 2.0).round() as i32).or_default() += 1;
-                }
-            }
         }
-        let most = |counts: &HashMap<i32, usize>| {
-            counts
-                .iter()
-                .max_by_key(|(key, count)| (**count, **key))
-                .map(|(key, _)| *key)
-        };
         let body = most(&by_size).unwrap_or(100) as f32 / 10.0;
-        let pitch = most(&by_pitch).map_or(body * 1.2, |half| half as f32 / 2.0);
+        let pitch = usual_pitch(pages).unwrap_or(body * 1.2);
         let mut sizes: Vec<f32> = Vec::new();
         let mut larger: Vec<i32> = by_size
             .keys()
@@ -389,6 +459,8 @@ struct Pending {
     kind: BlockKind,
     text: String,
     page: u32,
+    /// The bytes of the text at which further pages begin.
+    turns: Vec<(usize, u32)>,
 }
 
 fn assemble(builder: &mut DocumentBuilder, pages: &[PageRows], style: &Style) {
@@ -422,7 +494,7 @@ fn assemble(builder: &mut DocumentBuilder, pages: &[PageRows], style: &Style) {
 fn settle(builder: &mut DocumentBuilder, pending: &mut Option<Pending>) {
     if let Some(block) = pending.take() {
         builder.page = Some(block.page);
-        builder.push(block.kind, &block.text);
+        builder.push_over_pages(block.kind, &block.text, &block.turns);
     }
 }
 
@@ -453,6 +525,9 @@ fn add_paragraph(
         && goes_on(&before.text, &text)
     {
         before.text = lines::join_lines([before.text.as_str(), text.as_str()]);
+        if before.turns.last().map_or(before.page, |(_, last)| *last) != page {
+            before.turns.push((before.text.len() - text.trim().len(), page));
+        }
         return;
     }
     settle(builder, pending);
@@ -461,7 +536,14 @@ fn add_paragraph(
         BlockKind::Verse => builder.push(kind, &rows.join("\n")),
         BlockKind::Heading { .. } => builder.push(kind, &single_line(&text)),
         BlockKind::Break => builder.push(kind, &text),
-        kind => *pending = Some(Pending { kind, text, page }),
+        kind => {
+            *pending = Some(Pending {
+                kind,
+                text,
+                page,
+                turns: Vec::new(),
+            });
+        }
     }
 }
 
@@ -830,6 +912,143 @@ fn with_own_resources(bytes: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// A page of A4 with a row of text at each of these heights.
+    fn page(rows: &[(f32, &str)]) -> PageRows {
+        let row = |(top, text): &(f32, &str)| Row {
+            cells: vec![super::super::pdf_layout::Cell {
+                text: (*text).to_owned(),
+                left: 72.0,
+                right: 520.0,
+            }],
+            top: *top,
+            bottom: top + 10.0,
+            size: 10.0,
+            words: Vec::new(),
+            monospace: None,
+            pitch: None,
+            column: 1,
+            column_left: 72.0,
+            column_right: 520.0,
+        };
+        PageRows {
+            height: 842.0,
+            rows: rows.iter().map(row).collect(),
+        }
+    }
+
+    fn texts(pages: &[PageRows]) -> Vec<Vec<String>> {
+        pages
+            .iter()
+            .map(|page| page.rows.iter().map(Row::text).collect())
+            .collect()
+    }
+
+    /// Pages whose rows, from one margin to the other, read alike but for their numbers, under a head and over a foot.
+    fn pages_of_rows(count: u32) -> Vec<PageRows> {
+        (1..=count)
+            .map(|number| {
+                let lines: Vec<(f32, String)> = (0..55)
+                    .map(|line| {
+                        (
+                            76.0 + line as f32 * 12.0,
+                            format!("Station {line} | {number}.{line}"),
+                        )
+                    })
+                    .collect();
+                let foot = format!("- {number} -");
+                let mut rows = vec![(40.0, "Register of Soundings")];
+                rows.extend(lines.iter().map(|(top, text)| (*top, text.as_str())));
+                rows.push((800.0, &foot));
+                page(&rows)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn running_lines_go_and_rows_stay() {
+        let mut pages = pages_of_rows(4);
+        remove_running_lines(&mut pages);
+        for rows in texts(&pages) {
+            assert_eq!(rows.len(), 55, "{:?} … {:?}", rows.first(), rows.last());
+        }
+    }
+
+    #[test]
+    fn a_head_is_at_the_same_height_on_each_page() {
+        let mut pages: Vec<PageRows> = (0..4)
+            .map(|number| {
+                let mut rows = vec![(40.0 + number as f32 * 9.0, "The Lamp")];
+                rows.extend((0..30).map(|line| (120.0 + line as f32 * 12.0, "Some words of the text")));
+                page(&rows)
+            })
+            .collect();
+        remove_running_lines(&mut pages);
+        assert!(texts(&pages).iter().all(|rows| rows[0] == "The Lamp"));
+    }
+
+    #[test]
+    fn figures_over_white_space_are_no_running_line() {
+        let mut pages: Vec<PageRows> = (0..4)
+            .map(|_| {
+                let mut rows = vec![(60.0, "1.25 | 3.50")];
+                rows.extend((0..30).map(|line| (120.0 + line as f32 * 12.0, "Some words of the text")));
+                page(&rows)
+            })
+            .collect();
+        remove_running_lines(&mut pages);
+        assert!(texts(&pages).iter().all(|rows| rows[0] == "1.25 | 3.50"));
+    }
+
+    #[test]
+    fn a_paragraph_over_a_page_break_knows_both_pages() {
+        let lines = |range: std::ops::Range<usize>| -> Vec<(f32, String)> {
+            range
+                .map(|line| {
+                    (
+                        90.0 + (line % 40) as f32 * 12.0,
+                        format!("line {line} of a paragraph that goes on over the end of its page"),
+                    )
+                })
+                .collect()
+        };
+        let pages: Vec<PageRows> = [lines(0..40), lines(40..70)]
+            .iter()
+            .map(|lines| {
+                page(
+                    &lines
+                        .iter()
+                        .map(|(top, text)| (*top, text.as_str()))
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        let mut builder = DocumentBuilder::new();
+        assemble(&mut builder, &pages, &Style::of(&pages, &[]));
+        let document = builder.finish(Format::Pdf).expect("has text");
+        assert_eq!(document.blocks.len(), 1);
+        for draft in crate::chunk(&document, mnemosyne_domain::LibraryType::Technical.profile()) {
+            let text = &document.text[draft.span];
+            let first: usize = text
+                .split("line ")
+                .nth(1)
+                .and_then(|rest| rest.split(' ').next())
+                .and_then(|number| number.parse().ok())
+                .expect("a line's number");
+            // A part that begins inside a line belongs to the line before.
+            let begins = if text.starts_with("line ") {
+                first
+            } else {
+                first - 1
+            };
+            assert_eq!(
+                draft.page,
+                Some(if begins < 40 { 1 } else { 2 }),
+                "{}",
+                &text[..40]
+            );
+        }
+    }
+
     #[test]
     fn page_numbers_are_told_from_text() {
         for (text, expected) in [
@@ -839,6 +1058,13 @@ mod tests {
             ("xii", true),
             ("Chapter 4", false),
             ("I", true),
+            ("xl", true),
+            ("3/10", true),
+            ("p. 7", true),
+            ("1.5", false),
+            ("12 34", false),
+            ("civil", false),
+            ("-", false),
         ] {
             assert_eq!(is_page_number(&without_numbers(text)), expected, "{text}");
         }

@@ -103,59 +103,124 @@ fn stands_as_title(text: &str) -> bool {
 
 /// `lines_apart`: whether blank lines divide paragraphs; without any, each line is a paragraph of its own.
 fn push_paragraph(builder: &mut DocumentBuilder, paragraph: &[&str], lines_apart: bool) {
-    let Some(first) = paragraph.first() else {
-        return;
-    };
     let trimmed: Vec<&str> = paragraph.iter().map(|line| line.trim()).collect();
     if let [line] = trimmed.as_slice() {
-        let kind = match lines::heading_level(line) {
-            Some(level) => BlockKind::Heading { level },
-            None if lines::list_mark(line).is_some() => BlockKind::ListItem,
-            None => BlockKind::Paragraph,
-        };
-        builder.push(kind, line);
-        return;
-    }
-    if !lines_apart && !is_labels(&trimmed) && !is_labelled_verse(&trimmed) {
-        for line in paragraph {
-            push_paragraph(builder, &[line], true);
+        push_line(builder, line);
+    } else if !lines_apart && !is_labels(&trimmed) && !is_labelled_verse(&trimmed) {
+        push_lines(builder, &trimmed);
+    } else if !push_structured(builder, paragraph, &trimmed) {
+        let headings = headings_over_text(&trimmed);
+        for line in &trimmed[..headings] {
+            let level = lines::marked_heading_level(line).unwrap_or(2);
+            builder.push(BlockKind::Heading { level }, line);
         }
-        return;
+        match &trimmed[headings..] {
+            [line] => push_line(builder, line),
+            rest if headings > 0 && push_structured(builder, &paragraph[headings..], rest) => {}
+            rest => push_running_text(builder, rest),
+        }
     }
+}
+
+/// More lines in a row than this that all read as headings are a list of such lines.
+const MOST_HEADINGS: usize = 3;
+
+/// Lines that are a paragraph each.
+fn push_lines(builder: &mut DocumentBuilder, trimmed: &[&str]) {
+    let reads_as_heading = |line: &str| lines::heading_level(line).is_some();
+    for run in trimmed.chunk_by(|one, next| reads_as_heading(one) == reads_as_heading(next)) {
+        let are_entries = run.len() > MOST_HEADINGS && reads_as_heading(run[0]);
+        for line in run {
+            if are_entries {
+                builder.push(BlockKind::Paragraph, line);
+            } else {
+                push_line(builder, line);
+            }
+        }
+    }
+}
+
+/// A line by itself.
+fn push_line(builder: &mut DocumentBuilder, line: &str) {
+    let kind = match lines::heading_level(line) {
+        Some(level) => BlockKind::Heading { level },
+        None if lines::list_mark(line).is_some() => BlockKind::ListItem,
+        None => BlockKind::Paragraph,
+    };
+    builder.push(kind, line);
+}
+
+/// How many lines at the beginning are headings: `CHAPTER I` right over its text, say. Mere capitals are none here: they name
+/// who speaks.
+fn headings_over_text(trimmed: &[&str]) -> usize {
+    const LONGEST_OVER_MUCH: usize = 40;
+    let headings = trimmed
+        .iter()
+        .enumerate()
+        .take_while(|(index, line)| {
+            // Over a long paragraph, a long line is its first.
+            let over_much = trimmed.len() - index > 3 && line.chars().count() > LONGEST_OVER_MUCH;
+            !over_much && lines::marked_heading_level(line).is_some()
+        })
+        .take(MOST_HEADINGS + 1)
+        .count();
+    if headings > MOST_HEADINGS || headings == trimmed.len() {
+        0
+    } else {
+        headings
+    }
+}
+
+/// Writes several lines that are a table, a list, code, a quote, labels or verse, and says whether they were.
+fn push_structured(builder: &mut DocumentBuilder, paragraph: &[&str], trimmed: &[&str]) -> bool {
+    let is_first = builder.blocks().is_empty();
     if is_table(paragraph) {
         builder.push(BlockKind::Table, &paragraph.join("\n"));
-    } else if trimmed
-        .iter()
-        .filter(|line| lines::list_mark(line).is_some())
-        .count()
-        * 2
-        >= trimmed.len()
-        && lines::list_mark(trimmed[0]).is_some()
-    {
-        push_list(builder, &trimmed);
-    } else if paragraph
-        .iter()
-        .all(|line| line.starts_with("    ") || line.starts_with('\t'))
+    } else if is_list(trimmed) {
+        push_list(builder, trimmed);
+    } else if !lines::is_cue(trimmed[0])
+        && paragraph
+            .iter()
+            .all(|line| line.starts_with("    ") || line.starts_with('\t'))
         && looks_like_code(paragraph)
     {
         builder.push(BlockKind::Code, &paragraph.join("\n"));
     } else if trimmed.iter().all(|line| line.starts_with('>')) {
         let quoted = trimmed.iter().map(|line| line.trim_start_matches(['>', ' ']));
         builder.push(BlockKind::Quote, &lines::join_lines(quoted));
-    } else if is_labels(&trimmed) {
+    } else if is_labels(trimmed) {
         builder.push(BlockKind::Paragraph, &trimmed.join("\n"));
-    } else if (lines::is_verse(&trimmed) && !builder.blocks().is_empty()) || is_labelled_verse(&trimmed) {
+    } else if (!is_first && lines::is_verse(trimmed)) || is_labelled_verse(trimmed) {
         builder.push(BlockKind::Verse, &trimmed.join("\n"));
-    } else if let (Some(level), false) = (lines::heading_level(first), trimmed.len() > 3 && first.len() > 40)
-    {
-        builder.push(BlockKind::Heading { level }, first);
-        push_paragraph(builder, &paragraph[1..], lines_apart);
-    } else if builder.blocks().is_empty() && lines::is_verse(&trimmed) {
+    } else {
+        return false;
+    }
+    true
+}
+
+/// Several lines of prose.
+fn push_running_text(builder: &mut DocumentBuilder, trimmed: &[&str]) {
+    if builder.blocks().is_empty() && lines::is_verse(trimmed) {
         // What stands first in short lines is a title page.
         builder.push(BlockKind::Paragraph, &trimmed.join("\n"));
-    } else {
-        builder.push(BlockKind::Paragraph, &lines::join_lines(trimmed));
+        return;
     }
+    match trimmed {
+        // Who speaks stands in a line of its own.
+        [cue, speech @ ..] if lines::is_cue(cue) && !speech.is_empty() => {
+            let speech = lines::join_lines(speech.iter().copied());
+            builder.push(BlockKind::Paragraph, &format!("{cue}\n{speech}"));
+        }
+        _ => builder.push(BlockKind::Paragraph, &lines::join_lines(trimmed.iter().copied())),
+    }
+}
+
+fn is_list(trimmed: &[&str]) -> bool {
+    let marked = trimmed
+        .iter()
+        .filter(|line| lines::list_mark(line).is_some())
+        .count();
+    marked * 2 >= trimmed.len() && lines::list_mark(trimmed[0]).is_some()
 }
 
 fn push_list(builder: &mut DocumentBuilder, trimmed: &[&str]) {
@@ -245,6 +310,52 @@ mod tests {
         );
         assert!(blocks[1].1.starts_with("It was a dark and stormy night"));
         assert_eq!(blocks[4].1, "- two more");
+    }
+
+    #[test]
+    fn who_speaks_is_no_heading() {
+        let long = "I counted the matches twice, and each time there was one more than the time before, which is not what matches do.";
+        let blocks = kinds(&format!(
+            "INT. LAMP ROOM - NIGHT\n\nThe lamp is out.\n\n          ODILE\n      (whispering)\n   Forty-one.\n\nMATTHIS (O.S.)\n{long}\n{long}\n\nCHAPTER II\n{long}\n{long}\n"
+        ));
+        let found: Vec<BlockKind> = blocks.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(
+            found,
+            [
+                BlockKind::Heading { level: 2 },
+                BlockKind::Paragraph,
+                BlockKind::Paragraph,
+                BlockKind::Paragraph,
+                BlockKind::Heading { level: 2 },
+                BlockKind::Paragraph,
+            ]
+        );
+        assert_eq!(blocks[2].1, "ODILE\n(whispering) Forty-one.");
+        assert!(
+            blocks[3].1.starts_with("MATTHIS (O.S.)\nI counted"),
+            "{}",
+            blocks[3].1
+        );
+    }
+
+    #[test]
+    fn long_lists_of_lines_that_read_as_headings_are_read_at_once() {
+        // Each of these lines once cost a look at all that follow, and a frame of the stack.
+        const LINES: usize = 100_000;
+        let end =
+            "and this last line is too long for all of it to be taken for verse, as short lines would be.";
+        for first in ["", "Fruit\n\n"] {
+            for line in ["7 Apples", "APPLES", "Chapter 7"] {
+                let blocks = kinds(&format!("{first}{}{end}", format!("{line}\n").repeat(LINES)));
+                let headings = blocks
+                    .iter()
+                    .filter(|(kind, _)| matches!(kind, BlockKind::Heading { .. }))
+                    .count();
+                assert!(headings <= 1, "{line}: {headings} headings");
+                let text: usize = blocks.iter().map(|(_, text)| text.matches(line).count()).sum();
+                assert_eq!(text, LINES, "{line}");
+            }
+        }
     }
 
     #[test]

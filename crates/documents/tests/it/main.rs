@@ -6,6 +6,8 @@
     reason = "a test"
 )]
 
+mod arbitrary;
+
 use std::path::{Path, PathBuf};
 
 use mnemosyne_documents::{
@@ -32,6 +34,10 @@ struct Facts {
     headings: Vec<String>,
     #[serde(default)]
     passages: Vec<String>,
+    phrase: String,
+    /// The page or section on which the phrase stands.
+    page: Option<u32>,
+    section: Option<u32>,
 }
 
 fn folder() -> PathBuf {
@@ -128,6 +134,108 @@ fn check_blocks(name: &str, document: &Document, wrong: &mut Vec<String>) {
         }
         end = block.span.end;
     }
+}
+
+/// Byte offsets in a text of all places where a phrase begins, whatever the spaces, quotes and case.
+fn places(text: &str, phrase: &str) -> Vec<usize> {
+    let mut plain = String::new();
+    let mut offsets = Vec::new();
+    for (offset, c) in text.char_indices().filter(|(_, c)| c.is_alphanumeric()) {
+        for lower in c.to_lowercase() {
+            plain.push(lower);
+            offsets.extend(std::iter::repeat_n(offset, lower.len_utf8()));
+        }
+    }
+    let wanted = letters(phrase);
+    plain.match_indices(&wanted).map(|(at, _)| offsets[at]).collect()
+}
+
+#[test]
+fn passages_stand_on_the_pages_that_other_programs_give() {
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for facts in facts() {
+        let document = read(&facts);
+        let expected = facts.page.or(facts.section);
+        if expected.is_none() {
+            if document.blocks.iter().any(|block| block.page.is_some()) {
+                wrong.push(format!("{}: it has no pages", facts.file));
+            }
+            continue;
+        }
+        checked += 1;
+        let found: Vec<Option<u32>> = places(&document.text, &facts.phrase)
+            .into_iter()
+            .map(|offset| document.page_at(offset))
+            .collect();
+        if found != [expected] {
+            wrong.push(format!("{}: {found:?}, not {expected:?}", facts.file));
+        }
+        let kind = LibraryType::parse(&facts.library_type).expect("a type");
+        let mut last = Some(0);
+        for draft in chunk(&document, kind.profile()) {
+            let ends_on = document.page_at(draft.span.end - 1);
+            if draft.page < last || draft.page > ends_on || draft.page < document.page_at(draft.span.start) {
+                wrong.push(format!("{}: a chunk on {:?}", facts.file, draft.page));
+            }
+            last = draft.page;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(checked >= 16, "only {checked} documents have places");
+}
+
+#[test]
+fn figures_of_a_table_are_those_of_its_source() {
+    let all = facts();
+    let report = all
+        .iter()
+        .find(|facts| facts.file == "quarterly-report.libreoffice.docx")
+        .expect("a document");
+    let text = read(report).text;
+    for row in [
+        "Lighthouses and buoys | 11.9 | 17.7 | 95",
+        "Research | 4.7 | 4.2 | +11.9 %",
+        "Net income | 4.0 | 4.4 | −9.1 %",
+    ] {
+        assert!(text.contains(row), "{row:?} in {text}");
+    }
+}
+
+#[test]
+fn each_row_of_a_table_over_pages_is_in_the_text() {
+    let all = facts();
+    let soundings = all
+        .iter()
+        .find(|facts| facts.file == "soundings.groff.pdf")
+        .expect("a document");
+    let text = read(soundings).text;
+    for station in 1..=190_u32 {
+        let depth = 2.1 + f64::from(station * 37 % 89) / 10.0;
+        let row = format!("Station {station} | {depth:.1} | ");
+        assert!(text.contains(&row), "{row:?} is missing");
+    }
+    // The heads and feet of the pages are no part of it.
+    assert!(
+        !text.contains("Harbour Office of Wickstead") && !text.contains("- 2 -"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_screenplay_is_cut_by_scene() {
+    let all = facts();
+    let ferry = all
+        .iter()
+        .find(|facts| facts.file == "last-ferry.txt")
+        .expect("a document");
+    let document = read(ferry);
+    let drafts = chunk(&document, LibraryType::Film.profile());
+    let paths: Vec<&[String]> = drafts.iter().map(|draft| draft.heading_path.as_slice()).collect();
+    assert_eq!(
+        paths,
+        [["INT. TICKET OFFICE - NIGHT"], ["EXT. FERRY LANDING - NIGHT"]]
+    );
 }
 
 #[derive(Deserialize)]

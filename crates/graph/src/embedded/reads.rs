@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{ItemFilter, ItemOrder, StoreReport};
 use mnemosyne_domain::{
     Chunk, ChunkHit, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, LibraryType, LibraryUid,
-    NewChunk, Page, PageRequest, Scope, SearchFilter, StoreError, StoreResult, VectorSpace,
+    NewChunk, Page, PageRequest, PlaceKind, Scope, SearchFilter, StoreError, StoreResult, VectorSpace,
 };
 use serde_json::Value;
 use sqlx::Row as _;
@@ -142,6 +142,7 @@ pub(super) async fn items(
 macro_rules! chunk_columns {
     () => {
         "c.uid, i.uid, i.title, l.uid, c.position, c.text, c.heading_path, c.page, c.byte_start, c.byte_end, \
+         i.content_type, \
          (SELECT o.uid FROM chunk o WHERE o.item = c.item AND o.position < c.position ORDER BY o.position DESC LIMIT 1), \
          (SELECT o.uid FROM chunk o WHERE o.item = c.item AND o.position > c.position ORDER BY o.position LIMIT 1)"
     };
@@ -160,8 +161,9 @@ fn chunk_row(row: &SqliteRow, first: usize) -> StoreResult<Chunk> {
         page: get(row, first + 7)?,
         byte_start: get::<i64>(row, first + 8)?.unsigned_abs(),
         byte_end: get::<i64>(row, first + 9)?.unsigned_abs(),
-        previous: get::<Option<String>>(row, first + 10)?.map(ChunkUid::from_store),
-        next: get::<Option<String>>(row, first + 11)?.map(ChunkUid::from_store),
+        page_kind: PlaceKind::of(&get::<String>(row, first + 10)?),
+        previous: get::<Option<String>>(row, first + 11)?.map(ChunkUid::from_store),
+        next: get::<Option<String>>(row, first + 12)?.map(ChunkUid::from_store),
     })
 }
 
@@ -255,7 +257,7 @@ pub(super) async fn chunk_hits(
     let row = Admitted::by(filter)
         .query(concat!(
             "SELECT json_group_array(json_array(c.uid, i.uid, i.title, l.uid, l.library_type, c.text, \
-             json(c.heading_path), c.page, c.position) ORDER BY j.key) \
+             json(c.heading_path), c.page, i.content_type, c.position) ORDER BY j.key) \
              FROM json_each(?8) j CROSS JOIN chunk c ON c.uid = j.value CROSS JOIN item i ON i.key = c.item \
              CROSS JOIN library l ON l.key = i.library WHERE i.status = 1 AND ",
             library_admitted!(),
@@ -275,12 +277,24 @@ pub(super) async fn chunk_hits(
         String,
         Vec<String>,
         Option<u32>,
+        String,
         u32,
     );
     let hits: Vec<Hit> = parse_json(&row, 0)?;
     hits.into_iter()
         .map(
-            |(chunk, item, item_title, library, library_type, text, heading_path, page, position)| {
+            |(
+                chunk,
+                item,
+                item_title,
+                library,
+                library_type,
+                text,
+                heading_path,
+                page,
+                content_type,
+                position,
+            )| {
                 Ok(ChunkHit {
                     chunk_uid: ChunkUid::from_store(chunk),
                     item_uid: ItemUid::from_store(item),
@@ -292,6 +306,7 @@ pub(super) async fn chunk_hits(
                     text,
                     heading_path,
                     page,
+                    page_kind: PlaceKind::of(&content_type),
                     position,
                 })
             },

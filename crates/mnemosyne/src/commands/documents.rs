@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use mnemosyne_config::Config;
 use mnemosyne_documents::{Coverage, Document, Extractor, FileHint};
-use mnemosyne_domain::LibraryType;
+use mnemosyne_domain::{LibraryType, PlaceKind};
 use serde_json::json;
 
 use super::output;
@@ -45,6 +45,7 @@ pub(super) async fn extract(args: ExtractArgs, config: &Config) -> anyhow::Resul
         "authors": document.authors,
         "language": document.language,
         "page_count": document.page_count,
+        "page_kind": document.page_count.map(|_| PlaceKind::of(document.format.media_type()).as_str()),
         "extraction": match &document.coverage {
             Coverage::Full => "ok".to_owned(),
             Coverage::Partial(missing) => format!("partial: {missing}"),
@@ -70,6 +71,7 @@ pub(super) async fn chunk(args: ChunkArgs, config: &Config) -> anyhow::Result<Ex
     };
     let document = read(&args.file, config).await?;
     let chunks = mnemosyne_documents::chunk(&document, kind.profile());
+    let page_kind = PlaceKind::of(document.format.media_type());
     if args.json {
         let rows: Vec<_> = chunks
             .iter()
@@ -79,6 +81,7 @@ pub(super) async fn chunk(args: ChunkArgs, config: &Config) -> anyhow::Result<Ex
                     "position": position,
                     "heading_path": chunk.heading_path,
                     "page": chunk.page,
+                    "page_kind": chunk.page.map(|_| page_kind.as_str()),
                     "byte_start": chunk.span.start,
                     "byte_end": chunk.span.end,
                     "text": document.text[chunk.span.clone()],
@@ -96,7 +99,7 @@ pub(super) async fn chunk(args: ChunkArgs, config: &Config) -> anyhow::Result<Ex
             body.chars().count()
         ));
         if let Some(page) = chunk.page {
-            text.push_str(&format!(" · p. {page}"));
+            text.push_str(&format!(" · {}", page_kind.cite(page)));
         }
         if !chunk.heading_path.is_empty() {
             text.push_str(&format!(" · {}", chunk.heading_path.join(" › ")));

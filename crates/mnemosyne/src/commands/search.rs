@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use mnemosyne_domain::Principal;
+use mnemosyne_domain::{PlaceKind, Principal};
 use mnemosyne_services::Services;
 use mnemosyne_services::search::SearchRequest;
 use mnemosyne_services::wire::{SearchAnswer, SearchResult};
@@ -97,7 +97,8 @@ fn place(result: &SearchResult) -> String {
         parts.push(result.heading_path.join(" › "));
     }
     if let Some(page) = result.page {
-        parts.push(format!("p. {page}"));
+        let kind = result.page_kind.as_deref().and_then(PlaceKind::parse);
+        parts.push(kind.unwrap_or(PlaceKind::Page).cite(page));
     }
     parts.push(result.library_type.clone());
     parts.join(" · ")
@@ -122,6 +123,27 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn books_without_pages_are_cited_by_section() {
+        let result = |page_kind: &str| SearchResult {
+            chunk_uid: String::new(),
+            item_uid: String::new(),
+            item_title: "The Keeper".to_owned(),
+            library_uid: String::new(),
+            library_type: "fiction".to_owned(),
+            text_preview: String::new(),
+            heading_path: vec!["The Lamp".to_owned()],
+            page: Some(2),
+            page_kind: Some(page_kind.to_owned()),
+            rank: 1,
+            score: 1.0,
+            legs: std::collections::BTreeMap::new(),
+            rerank_score: None,
+        };
+        assert_eq!(place(&result("section")), "The Lamp · section 2 · fiction");
+        assert_eq!(place(&result("page")), "The Lamp · p. 2 · fiction");
+    }
 
     #[test]
     fn lines_are_wrapped_at_words() {

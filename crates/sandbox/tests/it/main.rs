@@ -110,6 +110,7 @@ fn document(text: String) -> Document {
             kind: BlockKind::Paragraph,
             span: 0..text.len(),
             page: None,
+            page_turns: Vec::new(),
         }],
         text,
         coverage: Coverage::Full,

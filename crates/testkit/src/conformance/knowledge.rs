@@ -16,7 +16,7 @@ use mnemosyne_domain::ports::{
 };
 use mnemosyne_domain::{
     ChunkUid, Collection, CollectionUid, ConceptKind, ConceptMention, ConceptUid, EmbeddingStatus, ItemUid,
-    LegHit, Library, LibraryType, LibraryUid, NewChunk, NewItem, NewLibrary, PageRequest, Scope,
+    LegHit, Library, LibraryType, LibraryUid, NewChunk, NewItem, NewLibrary, PageRequest, PlaceKind, Scope,
     SearchFilter, StoreError, VectorSpace, WorkspaceId,
 };
 
@@ -589,9 +589,10 @@ pub async fn staged_parts_are_seen_by_no_search(store: &dyn KnowledgeStore) {
 /// One step shows the item to every read, and repeating it changes nothing.
 pub async fn publishing_makes_everything_visible_at_once(store: &dyn KnowledgeStore) {
     let library = library(store, "L", None).await;
-    let draft = Draft::of(store, &library.uid, &["zeppelin engines", "zeppelin gondolas"])
+    let mut draft = Draft::of(store, &library.uid, &["zeppelin engines", "zeppelin gondolas"])
         .await
         .concept("Zeppelin", &[0, 1]);
+    draft.item.content_type = "application/epub+zip".to_owned();
     let first = draft.publish(store).await;
     assert_eq!(first, PublishOutcome::Published { superseded: vec![] });
     assert_eq!(
@@ -628,9 +629,11 @@ pub async fn publishing_makes_everything_visible_at_once(store: &dyn KnowledgeSt
     assert_eq!(hits[0].text, "zeppelin gondolas");
     assert_eq!(hits[0].heading_path, ["Part", "Chapter \"1\""]);
     assert_eq!(
-        (hits[0].page, hits[0].library_type),
-        (Some(2), LibraryType::Technical)
+        (hits[0].page, hits[0].page_kind, hits[0].library_type),
+        (Some(2), PlaceKind::Section, LibraryType::Technical)
     );
+    let chunk = store.chunk(&draft.chunk(1), None).await.unwrap().unwrap();
+    assert_eq!((chunk.page, chunk.page_kind), (Some(2), PlaceKind::Section));
     let library = store.library(&library.uid).await.unwrap().unwrap();
     assert_eq!((library.item_count, library.chunk_count), (1, 2));
     assert_eq!(library.embedding_model.as_deref(), Some("conformance"));

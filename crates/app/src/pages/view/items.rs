@@ -2,7 +2,7 @@
 
 use askama::Template;
 use chrono::{DateTime, Utc};
-use mnemosyne_domain::{ConceptKind, ItemUid};
+use mnemosyne_domain::{ConceptKind, ItemUid, PlaceKind};
 
 use super::assets::icon;
 use super::format::{ModelLabel, compact, count, href, middle, plural, size, type_icon};
@@ -20,6 +20,8 @@ pub struct ItemFacts {
     pub bytes: u64,
     /// Pages or sections, where the format has them.
     pub pages: Option<u32>,
+    /// Which of the two.
+    pub page_kind: PlaceKind,
     /// Authors, as the document names them.
     pub authors: Vec<String>,
     /// The language's tag, where the document names one.

@@ -3,7 +3,7 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, Utc};
-use mnemosyne_domain::{ItemUid, LibraryType, LibraryTypeProfile};
+use mnemosyne_domain::{ItemUid, LibraryType, LibraryTypeProfile, PlaceKind};
 
 use super::assets::icon;
 use super::format::{
@@ -229,6 +229,8 @@ pub struct ItemRow {
     pub bytes: u64,
     /// Pages or sections, where the format has them.
     pub pages: Option<u32>,
+    /// Which of the two.
+    pub page_kind: PlaceKind,
     /// Its chunks.
     pub passages: u64,
     /// What could not be read of it, where something could not.

@@ -1,7 +1,7 @@
 //! Results.
 
 use askama::Template;
-use mnemosyne_domain::{ChunkUid, ItemUid, Leg};
+use mnemosyne_domain::{ChunkUid, ItemUid, Leg, PlaceKind};
 
 use super::assets::icon;
 use super::format::{
@@ -46,8 +46,10 @@ pub struct Hit {
     pub library: LibraryRef,
     /// The headings it stands under.
     pub heading_path: Vec<String>,
-    /// The page it begins on.
+    /// The page or section it begins on.
     pub page: Option<u32>,
+    /// Which of the two.
+    pub page_kind: PlaceKind,
     /// From 1.
     pub rank: u64,
     /// The fused score.
@@ -73,7 +75,7 @@ impl Hit {
             parts.push(self.heading_path.join(" › "));
         }
         if let Some(page) = self.page {
-            parts.push(format!("p. {page}"));
+            parts.push(self.page_kind.cite(page));
         }
         format!("{} ({})", parts.join(", "), self.library.name)
     }

@@ -243,8 +243,8 @@ pub struct PassageView {
     pub uid: ChunkUid,
     /// Counted from 1.
     pub number: u64,
-    /// Page or section it begins on, given only where the passage before began on another.
-    pub new_page: Option<u32>,
+    /// The page or section it begins on, in words, given only where the passage before began on another.
+    pub new_page: Option<String>,
     /// The headings it stands under, joined, for the margin's label.
     pub path: String,
     /// Its length in characters.
@@ -304,7 +304,10 @@ pub fn passages(chunks: &[Chunk], highlighter: &Highlighter, target: Option<&Chu
         views.push(PassageView {
             uid: chunk.uid.clone(),
             number: u64::from(chunk.position) + 1,
-            new_page: chunk.page.filter(|_| chunk.page != page),
+            new_page: chunk
+                .page
+                .filter(|_| chunk.page != page)
+                .map(|page| chunk.page_kind.heading(page)),
             path: chunk.heading_path.join(" › "),
             characters: chunk.text.chars().count() as u64,
             is_target: target == Some(&chunk.uid),
@@ -471,7 +474,7 @@ fn write_table(block: &str, highlighter: &Highlighter, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use mnemosyne_domain::{ItemUid, LibraryUid};
+    use mnemosyne_domain::{ItemUid, LibraryUid, PlaceKind};
 
     use super::*;
 
@@ -485,6 +488,7 @@ mod tests {
             text: text.into(),
             heading_path: path.iter().map(|heading| (*heading).to_owned()).collect(),
             page: Some(position / 2 + 1),
+            page_kind: PlaceKind::Page,
             byte_start: start,
             byte_end: start + text.len() as u64,
             previous: None,
@@ -553,8 +557,11 @@ mod tests {
         assert_eq!(views[2].html.as_str(), "<h3>Red</h3><p>Seven.</p>");
         assert!(views[1].is_target && !views[0].is_target);
         assert_eq!(
-            views.iter().map(|view| view.new_page).collect::<Vec<_>>(),
-            [Some(1), None, Some(2)]
+            views
+                .iter()
+                .map(|view| view.new_page.as_deref())
+                .collect::<Vec<_>>(),
+            [Some("Page 1"), None, Some("Page 2")]
         );
         assert_eq!(
             outline(&chunks)
