@@ -18,12 +18,9 @@ fn references() -> Vec<Reference> {
 }
 
 #[tokio::test]
+#[ignore = "needs the weights"]
 async fn vectors_equal_those_of_another_implementation() {
-    let Some(weights) = real_weights("the comparison of the local embedder with sentence-transformers")
-    else {
-        return;
-    };
-    let embedder = LocalEmbedder::open(&weights, "minilm").expect("the weights are there");
+    let embedder = LocalEmbedder::open(&real_weights(), "minilm").expect("the weights are there");
     assert_eq!(embedder.model().dimension, 384);
     assert!(!embedder.is_loaded());
     let references = references();
@@ -64,11 +61,9 @@ fn the_references_cover_long_texts() {
 }
 
 #[tokio::test]
+#[ignore = "needs the weights"]
 async fn the_end_of_a_long_text_counts() {
-    let Some(weights) = real_weights("the check that long texts are embedded whole") else {
-        return;
-    };
-    let embedder = LocalEmbedder::open(&weights, "minilm").expect("the weights are there");
+    let embedder = LocalEmbedder::open(&real_weights(), "minilm").expect("the weights are there");
     let start = "The committee discussed the budget of the coming year. ".repeat(40);
     let with_end = format!("{start} Volcanoes erupt when magma rises through the crust.");
     let text = |text| EmbedText {
