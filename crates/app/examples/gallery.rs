@@ -192,6 +192,7 @@ fn failures() -> Vec<FailureGroup> {
         ),
     ]
     .map(|(code, count, message)| FailureGroup {
+        library: None,
         code,
         count,
         latest_message: message.to_owned(),
@@ -204,6 +205,7 @@ fn ugly_failures() -> Vec<FailureGroup> {
         .into_iter()
         .enumerate()
         .map(|(at, code)| FailureGroup {
+            library: None,
             code,
             count: 25_000 / (at as u64 + 1),
             latest_message: format!("“{}” could not be read.", ugly_title()),

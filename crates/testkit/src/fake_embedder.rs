@@ -235,7 +235,11 @@ fn normal(limits: &FakeLimits, request: &FakeRequest) -> Response {
     }
     if texts.len() > limits.max_texts {
         let (code, body) = limits.too_many;
-        return (StatusCode::from_u16(code).unwrap_or(StatusCode::PAYLOAD_TOO_LARGE), body).into_response();
+        return (
+            StatusCode::from_u16(code).unwrap_or(StatusCode::PAYLOAD_TOO_LARGE),
+            body,
+        )
+            .into_response();
     }
     if texts.iter().any(|text| text.len() > limits.max_text_bytes) {
         let reason = "{\"error\": {\"message\": \"This model's maximum context length is exceeded.\"}}";

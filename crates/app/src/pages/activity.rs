@@ -7,8 +7,9 @@ use mnemosyne_domain::ports::{JobFilter, Throughput};
 use mnemosyne_domain::{FailureCode, Job, JobId, JobStatus, LibraryUid, PageRequest, Principal, Stage};
 use mnemosyne_services::{ServiceResult, Services};
 
+use super::libraries::library_uid;
 use super::live::activity;
-use super::rows::{KnownLibraries, count_jobs, job_row};
+use super::rows::{KnownLibraries, count_jobs, job_row, library_ref};
 use super::shell::{Done, Fields, PageError, PageResult, Params, Visitor, value};
 use super::view::{ActivityPage, Choice, Crumb, JobPage, LibraryRef, Pager, Section, StageStep, href};
 use crate::csrf::CheckedForm;
@@ -262,7 +263,8 @@ pub(super) async fn retry(
     Ok(visitor.done(Done::Retried, &job_path(&job.id)))
 }
 
-/// Puts every job back to work that failed of one cause, or of any where none is named.
+/// Puts every job back to work that failed of one cause (of any where none is named) in one library (in all where none is
+/// named), and leads back to where that was asked.
 pub(super) async fn retry_many(
     State(state): State<AppState>,
     visitor: Visitor,
@@ -275,11 +277,16 @@ pub(super) async fn retry_many(
             None => return Err(ApiError::field("code", "There is no such cause.").into()),
         },
     };
-    let jobs = state
-        .services()
-        .retry_failed_jobs(&visitor.principal, code)
-        .await?;
-    Ok(visitor.done(Done::RetriedMany(jobs), "/activity/"))
+    let services = state.services();
+    let library = match value(&fields, "library") {
+        "" => None,
+        // One that is gone must not widen what is retried.
+        uid => Some(services.library(&visitor.principal, &library_uid(uid)?).await?),
+    };
+    let uid = library.as_ref().map(|library| &library.uid);
+    let jobs = services.retry_failed_jobs(&visitor.principal, code, uid).await?;
+    let back = library.map_or_else(|| "/activity/".to_owned(), |library| library_ref(&library).href());
+    Ok(visitor.done(Done::RetriedMany(jobs), &back))
 }
 
 #[cfg(test)]

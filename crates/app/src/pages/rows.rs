@@ -301,6 +301,7 @@ pub(super) async fn failure_groups(
         let found = services.jobs(caller, &filter, PageRequest::first(1)).await?;
         if let Some(latest) = found.rows.into_iter().next() {
             groups.push(FailureGroup {
+                library: library.cloned(),
                 code,
                 count: found.total,
                 latest_message: latest.error.map(|failure| failure.message).unwrap_or_default(),

@@ -156,8 +156,13 @@ pub trait Jobs: Send + Sync {
     async fn cancel(&self, id: &JobId, now: DateTime<Utc>) -> StoreResult<Option<Job>>;
     /// Puts a failed job back to pending with its attempts at zero; `Conflict("status")` in any other state.
     async fn retry(&self, id: &JobId, now: DateTime<Utc>) -> StoreResult<Option<Job>>;
-    /// The same for every failed job with this code (or every one); says how many.
-    async fn retry_failed(&self, code: Option<&str>, now: DateTime<Utc>) -> StoreResult<u64>;
+    /// The same for every failed job with this code (or with any) of this library (or of all); says how many.
+    async fn retry_failed(
+        &self,
+        code: Option<&str>,
+        library: Option<&LibraryUid>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64>;
     /// Removes the jobs of a library; says how many.
     async fn delete_jobs_of_library(&self, library: &LibraryUid) -> StoreResult<u64>;
     /// Removes the job of an item.

@@ -219,7 +219,8 @@ const CANCEL: &str = "UPDATE mnemosyne_job SET status = 'cancelled', finished_at
 const RETRY: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, due_at = ?2, finished_at = NULL, \
     error_code = NULL, error_message = NULL WHERE id = ?1 AND status = 'failed' RETURNING *";
 const RETRY_ALL: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, due_at = ?2, finished_at = NULL, \
-    error_code = NULL, error_message = NULL WHERE status = 'failed' AND (?1 IS NULL OR error_code = ?1)";
+    error_code = NULL, error_message = NULL WHERE status = 'failed' AND (?1 IS NULL OR error_code = ?1) \
+    AND (?3 IS NULL OR library_uid = ?3)";
 const UNANNOUNCED: &str = "SELECT id, queue FROM mnemosyne_job INDEXED BY mnemosyne_job_unannounced \
     WHERE status = 'pending' AND announced = 0 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
 const ANNOUNCED: &str =
@@ -604,10 +605,16 @@ impl Jobs for SqliteDatabase {
         }
     }
 
-    async fn retry_failed(&self, code: Option<&str>, now: DateTime<Utc>) -> StoreResult<u64> {
+    async fn retry_failed(
+        &self,
+        code: Option<&str>,
+        library: Option<&LibraryUid>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64> {
         sqlx::query(RETRY_ALL)
             .bind(code)
             .bind(micros(now))
+            .bind(library.map(LibraryUid::as_str))
             .execute(&self.write)
             .await
             .map(|done| done.rows_affected())

@@ -364,7 +364,7 @@ pub async fn what_waits_must_be_announced(databases: Databases) {
     assert_eq!(waiting(62).await, [first.id.clone()]);
     let taken = lease(jobs, at(63)).await;
     fail(jobs, &taken, FailureCode::Damaged, at(64)).await;
-    jobs.retry_failed(None, at(65)).await.unwrap();
+    jobs.retry_failed(None, None, at(65)).await.unwrap();
     assert_eq!(waiting(66).await, [first.id]);
 }
 
@@ -778,10 +778,22 @@ pub async fn failed_jobs_can_be_retried(databases: Databases) {
         Err(StoreError::Conflict("status"))
     ));
     assert_eq!(jobs.retry(&JobId::generate(), at(11)).await.unwrap(), None);
-    assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 2);
-    assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 0);
+    let too_large = Some("too_large");
+    assert_eq!(jobs.retry_failed(too_large, None, at(12)).await.unwrap(), 2);
+    assert_eq!(jobs.retry_failed(too_large, None, at(12)).await.unwrap(), 0);
     assert_eq!(status(jobs, &failed[3]).await, JobStatus::Failed);
-    assert_eq!(jobs.retry_failed(None, at(13)).await.unwrap(), 1);
+    let (own, other) = (
+        LibraryUid::from_store("library-1".to_owned()),
+        LibraryUid::from_store("library-2".to_owned()),
+    );
+    assert_eq!(jobs.retry_failed(None, Some(&other), at(13)).await.unwrap(), 0);
+    let encrypted = Some("encrypted");
+    assert_eq!(
+        jobs.retry_failed(encrypted, Some(&other), at(13)).await.unwrap(),
+        0
+    );
+    assert_eq!(status(jobs, &failed[3]).await, JobStatus::Failed);
+    assert_eq!(jobs.retry_failed(None, Some(&own), at(13)).await.unwrap(), 1);
     for id in failed {
         assert_eq!(status(jobs, &id).await, JobStatus::Pending);
     }
