@@ -10,7 +10,7 @@ use crate::error::{ServiceError, ServiceResult};
 use crate::permission::{self, Action};
 
 impl Services {
-    /// Jobs, newest first.
+    /// Jobs in the order of the filter.
     pub async fn jobs(
         &self,
         caller: &Principal,
@@ -19,6 +19,16 @@ impl Services {
     ) -> ServiceResult<Page<Job>> {
         permission::require(caller, Action::Ingest)?;
         Ok(self.relational.jobs(filter, page).await?)
+    }
+
+    /// How many jobs of these libraries wait, run or failed; what is not named has none.
+    pub async fn unsettled_jobs(
+        &self,
+        caller: &Principal,
+        libraries: &[LibraryUid],
+    ) -> ServiceResult<Vec<(LibraryUid, JobStatus, u64)>> {
+        permission::require(caller, Action::Ingest)?;
+        Ok(self.relational.unsettled_jobs(libraries).await?)
     }
 
     /// One job.

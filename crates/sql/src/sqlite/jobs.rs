@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
-    Announcement, Enqueued, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Throughput,
+    Announcement, Enqueued, JobFilter, JobOrder, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
+    Throughput,
 };
 use mnemosyne_domain::{
     CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob, Page,
@@ -146,35 +147,73 @@ const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, coll
     ?15, ?15) RETURNING *";
 const BY_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = ?1";
 const BY_ITEM: &str = "SELECT * FROM mnemosyne_job WHERE item_uid = ?1";
-/// A list of jobs and its length, for one kind of filter: ?1 status, ?2 library, ?3 failure, ?4 limit, ?5 offset. One
-/// statement for all filters would keep SQLite from using an index for any.
+/// A list of jobs and its length, for one kind of filter: ?1 status, ?2 library, ?3 failure, ?4 limit, ?5 offset, ?6 and ?7
+/// a part of the name in lower case and as it was given. One statement for all filters would keep SQLite from using an
+/// index for any.
 #[derive(Clone, Copy)]
 struct Listing {
-    rows: &'static str,
+    newest: &'static str,
+    oldest: &'static str,
+    by_name: &'static str,
     total: &'static str,
 }
 
 macro_rules! listing {
-    ($condition:literal) => {
+    ($condition:literal, $name:literal) => {
         Listing {
-            rows: concat!(
+            newest: concat!(
                 "SELECT * FROM mnemosyne_job ",
                 $condition,
+                $name,
                 " ORDER BY sequence DESC LIMIT ?4 OFFSET ?5"
             ),
-            total: concat!("SELECT count(*) FROM mnemosyne_job ", $condition),
+            oldest: concat!(
+                "SELECT * FROM mnemosyne_job ",
+                $condition,
+                $name,
+                " ORDER BY sequence LIMIT ?4 OFFSET ?5"
+            ),
+            by_name: concat!(
+                "SELECT * FROM mnemosyne_job ",
+                $condition,
+                $name,
+                " ORDER BY lower(filename), sequence DESC LIMIT ?4 OFFSET ?5"
+            ),
+            total: concat!("SELECT count(*) FROM mnemosyne_job ", $condition, $name),
         }
+    };
+    ($condition:literal) => {
+        [
+            listing!($condition, ""),
+            listing!(
+                $condition,
+                " AND (instr(lower(filename), ?6) > 0 OR instr(filename, ?7) > 0)"
+            ),
+        ]
     };
 }
 
-const ALL: Listing = listing!("");
-const OF_STATUS: Listing = listing!("WHERE status = ?1");
-const OF_LIBRARY: Listing = listing!("WHERE library_uid = ?2");
-const OF_LIBRARY_AND_STATUS: Listing = listing!("WHERE library_uid = ?2 AND status = ?1");
-const OF_FAILURE: Listing = listing!("WHERE status = 'failed' AND error_code = ?3");
-const OF_LIBRARY_AND_FAILURE: Listing =
+/// The lists of one condition: whatever the name, and with a part of it.
+type Listings = [Listing; 2];
+
+// Without any condition SQLite counts the entries of an index.
+const ALL: Listings = [
+    listing!("", ""),
+    listing!(
+        "WHERE 1",
+        " AND (instr(lower(filename), ?6) > 0 OR instr(filename, ?7) > 0)"
+    ),
+];
+const OF_STATUS: Listings = listing!("WHERE status = ?1");
+const OF_LIBRARY: Listings = listing!("WHERE library_uid = ?2");
+const OF_LIBRARY_AND_STATUS: Listings = listing!("WHERE library_uid = ?2 AND status = ?1");
+const OF_FAILURE: Listings = listing!("WHERE status = 'failed' AND error_code = ?3");
+const OF_LIBRARY_AND_FAILURE: Listings =
     listing!("WHERE status = 'failed' AND error_code = ?3 AND library_uid = ?2");
 
+const UNSETTLED: &str = "SELECT library_uid, status, count(*) FROM mnemosyne_job INDEXED BY mnemosyne_job_library_status \
+    WHERE library_uid IN (SELECT value FROM json_each(?1)) AND status IN ('pending', 'processing', 'failed') \
+    GROUP BY library_uid, status";
 const NEXT: &str = "SELECT * FROM mnemosyne_job WHERE sequence = (SELECT min(sequence) FROM (\
     SELECT * FROM (SELECT sequence FROM mnemosyne_job INDEXED BY mnemosyne_job_waiting \
     WHERE status = 'pending' AND due_at <= ?1 AND queue IN (SELECT value FROM json_each(?2)) \
@@ -329,7 +368,7 @@ impl Jobs for SqliteDatabase {
         let status = filter.status.map(JobStatus::as_str);
         let library = filter.library_uid.as_ref().map(LibraryUid::as_str);
         let failure = filter.failure.map(FailureCode::as_str);
-        let listing = match (filter.status, library, failure) {
+        let [whatever_the_name, of_name] = match (filter.status, library, failure) {
             (None, None, None) => ALL,
             (Some(_), None, None) => OF_STATUS,
             (None, Some(_), None) => OF_LIBRARY,
@@ -343,12 +382,25 @@ impl Jobs for SqliteDatabase {
                 });
             }
         };
-        let rows = sqlx::query_as::<_, JobRow>(listing.rows)
+        let name = filter.name_contains.as_deref();
+        let lower = name.map(str::to_lowercase);
+        let listing = match name {
+            None => whatever_the_name,
+            Some(_) => of_name,
+        };
+        let statement = match filter.order {
+            JobOrder::NewestFirst => listing.newest,
+            JobOrder::OldestFirst => listing.oldest,
+            JobOrder::ByName => listing.by_name,
+        };
+        let rows = sqlx::query_as::<_, JobRow>(statement)
             .bind(status)
             .bind(library)
             .bind(failure)
             .bind(page.limit)
             .bind(signed(page.offset))
+            .bind(lower.as_deref())
+            .bind(name)
             .fetch_all(&self.read)
             .await
             .map_err(store_error)?;
@@ -356,6 +408,10 @@ impl Jobs for SqliteDatabase {
             .bind(status)
             .bind(library)
             .bind(failure)
+            .bind(page.limit)
+            .bind(signed(page.offset))
+            .bind(lower.as_deref())
+            .bind(name)
             .fetch_one(&self.read)
             .await
             .map_err(store_error)?;
@@ -363,6 +419,23 @@ impl Jobs for SqliteDatabase {
             rows: rows.into_iter().map(JobRow::read).collect::<StoreResult<_>>()?,
             total: unsigned(total),
         })
+    }
+
+    async fn unsettled_jobs(
+        &self,
+        libraries: &[LibraryUid],
+    ) -> StoreResult<Vec<(LibraryUid, JobStatus, u64)>> {
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(UNSETTLED)
+            .bind(Value::from_iter(libraries.iter().map(LibraryUid::as_str)).to_string())
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
+        rows.into_iter()
+            .map(|(library, status, number)| {
+                let status = JobStatus::parse(&status).ok_or_else(|| corrupt("status", &status))?;
+                Ok((LibraryUid::from_store(library), status, unsigned(number)))
+            })
+            .collect()
     }
 
     async fn lease(&self, request: LeaseRequest<'_>) -> StoreResult<Option<Lease>> {

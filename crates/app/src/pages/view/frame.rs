@@ -288,6 +288,20 @@ impl Field {
     }
 }
 
+/// A question that somebody may like to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuestionLink {
+    /// The question.
+    pub text: String,
+}
+
+impl QuestionLink {
+    /// Its answer.
+    pub fn href(&self) -> String {
+        href("/search/", &[("q", &self.text)])
+    }
+}
+
 /// A choice among links: tabs above a list, filters beside one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
