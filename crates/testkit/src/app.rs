@@ -75,10 +75,10 @@ impl Extractor for InProcessExtractor {
     }
 }
 
-/// The lexical embedder and nothing else.
-struct LexicalOnly(Arc<LexicalEmbedder>);
+/// One embedder and nothing else.
+struct OneEmbedder(Arc<dyn Embedder>);
 
-impl EmbedderRegistry for LexicalOnly {
+impl EmbedderRegistry for OneEmbedder {
     fn system(&self) -> Arc<dyn Embedder> {
         self.0.clone()
     }
@@ -113,6 +113,15 @@ impl TestApp {
 
     /// The same with other settings.
     pub async fn start_with(settings: AppSettings) -> Self {
+        Self::start_on(settings, Arc::new(LexicalEmbedder::new())).await
+    }
+
+    /// The same with another embedder.
+    pub async fn start_with_embedder(embedder: Arc<dyn Embedder>) -> Self {
+        Self::start_on(settings(), embedder).await
+    }
+
+    async fn start_on(settings: AppSettings, embedder: Arc<dyn Embedder>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         let bucket = data.join("bucket");
@@ -125,7 +134,7 @@ impl TestApp {
             cache: Arc::new(MemoryCache::default()),
             queue: Arc::new(InProcessQueue::default()),
             bucket: Arc::new(FolderBucket::new(Some(bucket))),
-            embedders: Arc::new(LexicalOnly(Arc::new(LexicalEmbedder::new()))),
+            embedders: Arc::new(OneEmbedder(embedder)),
             extractor: Arc::new(InProcessExtractor),
             clock: Arc::new(SystemClock),
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use http::StatusCode;
 use mnemosyne_domain::ports::{LibraryFilter, LibraryOrder};
-use mnemosyne_domain::{Leg, Library, LibraryType, LibraryUid, ModelKind, PageRequest, Principal, Scope};
+use mnemosyne_domain::{Leg, Library, LibraryType, LibraryUid, ModelKind, Principal, Scope};
 use mnemosyne_services::search::{MAX_LIMIT, SearchHit, SearchOutcome, SearchRequest};
 use mnemosyne_services::{SearchSettings, ServiceError, ServiceResult, Services};
 

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::library::ProfileOverrides;
 use mnemosyne_domain::ports::{
-    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryOrder, LibraryUpdate,
-    PublishOutcome, VectorQuery,
+    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryOrder,
+    LibraryUpdate, PublishOutcome, VectorQuery,
 };
 use mnemosyne_domain::{
     ChunkUid, Collection, CollectionUid, ConceptKind, ConceptMention, ConceptUid, EmbeddingStatus, ItemUid,
@@ -386,7 +386,10 @@ pub async fn libraries_come_in_the_order_asked_for_and_add_up(store: &dyn Knowle
             order,
             ..LibraryFilter::default()
         };
-        let found = store.libraries(&filter, PageRequest::new(offset, 2)).await.unwrap();
+        let found = store
+            .libraries(&filter, PageRequest::new(offset, 2))
+            .await
+            .unwrap();
         assert_eq!(found.total, 3);
         let names: Vec<String> = found.rows.into_iter().map(|library| library.name).collect();
         names
@@ -1815,10 +1818,7 @@ pub async fn a_chunk_knows_its_neighbours(store: &dyn KnowledgeStore) {
     let draft = published(store, &library.uid, &["first", odd, "third"]).await;
     let chunk = store.chunk(&draft.chunk(1), None).await.unwrap().unwrap();
     assert_eq!(chunk.text, odd);
-    let hits = store
-        .chunk_hits(&[draft.chunk(1)], &everything())
-        .await
-        .unwrap();
+    let hits = store.chunk_hits(&[draft.chunk(1)], &everything()).await.unwrap();
     assert_eq!(hits[0].text, odd);
     assert_eq!(
         (&chunk.item_uid, chunk.item_title.as_str()),
