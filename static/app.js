@@ -185,6 +185,8 @@
         const target = byId(part.dataset.for);
         if (target) morphChildren(target, part.content);
       }
+      const state = fresh.id === "job-live" && old.querySelector(".page-head .state");
+      if (state) { announce(state.textContent.trim()); continue; }
       const tiles = [...old.querySelectorAll(".tiles > div")].map((tile) => [...tile.children].map((part) => part.textContent.trim()).join(" "));
       const jobs = old.querySelectorAll(".job").length;
       announce(tiles.length ? tiles.join(", ") : `${jobs} running`, 15000);
@@ -213,12 +215,17 @@
   };
 
   // -- uploads: each file by itself, two at a time, with its own progress ----------------------------------------------------
+  // Each file comes with its path inside what was dropped: files of one name in several folders are several sources.
   const filesOf = async (transfer) => {
     const roots = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (!roots.length) return [...transfer.files];
+    if (!roots.length) return bare(transfer.files);
     const found = [];
     const walk = async (entry) => {
-      if (entry.isFile) { found.push(await new Promise((done, fail) => entry.file(done, fail))); return; }
+      if (entry.isFile) {
+        const file = await new Promise((done, fail) => entry.file(done, fail));
+        found.push({ file, source: entry.fullPath.replace(/^\/+/, "") });
+        return;
+      }
       const reader = entry.createReader();
       for (;;) {
         const part = await new Promise((done, fail) => reader.readEntries(done, fail));
@@ -229,6 +236,7 @@
     for (const entry of roots) await walk(entry);
     return found;
   };
+  const bare = (files) => [...files].map((file) => ({ file, source: file.name }));
   const enhanceUpload = (form) => {
     const input = form.querySelector('input[type="file"]');
     const list = form.parentElement.querySelector("[data-uploads]");
@@ -237,10 +245,10 @@
     let running = 0;
     let sent = 0;
     let failed = 0;
-    const line = (file) => {
+    const line = (source) => {
       const state = make("span", { class: "muted" }, "waiting");
-      const progress = make("progress", { max: "100", value: "0", "aria-label": file.name });
-      const name = make("span", { title: file.name }, file.name.length > 48 ? `${file.name.slice(0, 28)}…${file.name.slice(-18)}` : file.name);
+      const progress = make("progress", { max: "100", value: "0", "aria-label": source });
+      const name = make("span", { title: source }, source.length > 48 ? `${source.slice(0, 28)}…${source.slice(-18)}` : source);
       const row = make("li", {}, make("div", {}, name, state), progress);
       list.prepend(row);
       while (list.children.length > 200) list.lastChild.remove();
@@ -257,15 +265,20 @@
     };
     const next = () => {
       while (running < 2 && waiting.length) {
-        const { file, view } = waiting.shift();
+        const { file, source, view } = waiting.shift();
         running += 1;
-        send(file, view);
+        send(file, source, view);
       }
     };
-    const send = (file, view) => {
+    const outcome = (job) => {
+      if (job.deduplicated) return "was here already";
+      return job.replaces ? `sent, replaces an earlier ${job.replaces}` : "sent";
+    };
+    const send = (file, source, view) => {
       if (file.size > limit) { finish(view, "too large", true); return; }
       const body = new FormData();
       body.append("csrfmiddlewaretoken", document.body.dataset.csrf);
+      body.append("source_ref", source);
       body.append("file", file, file.name);
       const request = new XMLHttpRequest();
       request.open("POST", form.action);
@@ -281,17 +294,17 @@
         let answer = {};
         try { answer = JSON.parse(request.responseText); } catch { /* a page instead of JSON: the status says enough */ }
         const job = answer.jobs?.[0];
-        if (request.status < 300 && job) finish(view, job.deduplicated ? "was here already" : "sent", false);
+        if (request.status < 300 && job) finish(view, outcome(job), false);
         else finish(view, answer.detail || `refused (${request.status})`, true);
       };
       request.send(body);
     };
     const take = (files) => {
-      for (const file of files) waiting.push({ file, view: line(file) });
+      for (const { file, source } of files) waiting.push({ file, source, view: line(source) });
       next();
     };
-    input.addEventListener("change", () => { take([...input.files]); input.value = ""; });
-    form.addEventListener("submit", (event) => { if (!input.files.length) return; event.preventDefault(); take([...input.files]); form.reset(); });
+    input.addEventListener("change", () => { take(bare(input.files)); input.value = ""; });
+    form.addEventListener("submit", (event) => { if (!input.files.length) return; event.preventDefault(); take(bare(input.files)); form.reset(); });
     form.addEventListener("dragover", (event) => { event.preventDefault(); form.classList.add("is-over"); });
     form.addEventListener("dragleave", () => form.classList.remove("is-over"));
     form.addEventListener("drop", async (event) => {

@@ -152,6 +152,7 @@ writeFileSync(ugly, `# ${"Anunbrokenwordthatneverends".repeat(11)}\n\nOne zaffre
 
 let libraryPath = "/libraries/";
 let itemPath = "/";
+let jobPath = "/activity/";
 try {
   const { context, page, troubles } = await visit({ viewport: { width: 1440, height: 900 }, colorScheme: "light" });
 
@@ -184,6 +185,24 @@ try {
     await choose(page, [manual, paper, ugly]);
     await page.locator("#library-count").getByText("3 items").waitFor();
   });
+  await check("a dropped folder keeps files of one name apart", async () => {
+    await createLibrary(page, "Tree", "journal");
+    const tree = join(folder, "tree");
+    for (const name of ["a", "b"]) {
+      mkdirSync(join(tree, name), { recursive: true });
+      writeFileSync(join(tree, name, "notes.md"), `# Notes of ${name}\n\nOnly the folder ${name} holds this.\n`);
+    }
+    const zone = page.locator("form[data-upload]");
+    await zone.scrollIntoViewIfNeeded();
+    const box = await zone.boundingBox();
+    const point = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    const mouse = await context.newCDPSession(page);
+    const data = { items: [], files: [tree], dragOperationsMask: 1 };
+    for (const type of ["dragEnter", "dragOver", "drop"]) await mouse.send("Input.dispatchDragEvent", { type, ...point, data });
+    await page.locator("#library-count").getByText("2 items").waitFor();
+    const sent = await page.locator("[data-uploads]").innerText();
+    demand(/tree\/a\/notes\.md/.test(sent) && /tree\/b\/notes\.md/.test(sent), sent);
+  });
   await check("a file that fails says why and what to do", async () => {
     await page.goto(libraryPath);
     await choose(page, [locked]);
@@ -191,6 +210,9 @@ try {
     await page.goto("/activity/");
     await page.getByText("encrypted.pdf").first().waitFor();
     demand(/password/i.test(await page.locator("main").innerText()), "no advice");
+    await page.getByRole("link", { name: "encrypted.pdf" }).first().click();
+    await page.locator("#job-live").getByText("failed").first().waitFor();
+    jobPath = new URL(page.url()).pathname;
   });
   await check("an item shows its text, its passages and its concepts", async () => {
     await page.goto(libraryPath);
@@ -265,8 +287,8 @@ try {
   const pages = {
     home: "/", libraries: "/libraries/", "new library": "/libraries/new/", library: libraryPath,
     "edit library": `${libraryPath}edit/`, "delete library": `${libraryPath}delete/`, item: itemPath,
-    search: "/search/", results: "/search/?q=tide+mill+power", nothing: "/search/?q=qwertzuiop", activity: "/activity/",
-    connect: "/connect/", "not found": "/no/such/page/",
+    search: "/search/", results: "/search/?q=tide+mill+power", nothing: "/search/?q=qwertzuiop", activity: "/activity/", job: jobPath,
+    "libraries by size": "/libraries/?sort=items", "jobs by name": "/activity/?q=pdf&sort=name", connect: "/connect/", "not found": "/no/such/page/",
   };
   for (const width of [375, 900, 1440]) {
     for (const colorScheme of ["light", "dark"]) {

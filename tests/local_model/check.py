@@ -138,6 +138,11 @@ def main():
                 assert titles(answer)[0] == title, (question, titles(answer))
                 assert answer["results"][0]["legs"]["vector"]["rank"] == 1, answer["results"][0]
 
+        with checks.that("what has nothing to do with anything finds nothing"):
+            for question in ("qwertzuiopasdfgh", "zxcvbnm asdfgh qwerty"):
+                answer = server.json("search", question, "--library", "Late")
+                assert answer["results"] == [], (question, answer["results"])
+
         with checks.that("a library keeps the model that made its vectors"):
             answer = server.json("search", "battery", "--library", "Early")
             assert [model["kind"] for model in answer["models"]] == ["lexical"], answer["models"]

@@ -16,6 +16,7 @@ use mnemosyne_domain::{
     Chunk, ChunkUid, ConceptKind, Failure, FailureCode, ItemUid, JobCounts, JobId, JobStatus, Leg,
     LibraryType, LibraryUid, ModelKind, PlaceKind, Stage, Tool,
 };
+use mnemosyne_services::{Block, BlockKind};
 
 const WORKS: [(&str, LibraryType, &str); 6] = [
     (
@@ -193,6 +194,7 @@ fn failures() -> Vec<FailureGroup> {
         ),
     ]
     .map(|(code, count, message)| FailureGroup {
+        library: None,
         code,
         count,
         latest_message: message.to_owned(),
@@ -205,6 +207,7 @@ fn ugly_failures() -> Vec<FailureGroup> {
         .into_iter()
         .enumerate()
         .map(|(at, code)| FailureGroup {
+            library: None,
             code,
             count: 25_000 / (at as u64 + 1),
             latest_message: format!("“{}” could not be read.", ugly_title()),
@@ -306,23 +309,23 @@ fn ugly_frame(title: &str, section: Option<Section>) -> Frame {
 const TEXT: [(&[&str], &str); 7] = [
     (
         &["Sluice gate maintenance"],
-        "# Sluice gate maintenance\n\nA sluice gate that is moved every week lasts twice as long as one that is only moved in need. What follows is the routine of the harbour office: what is looked at, how often, and what is written down.\n\nKeep the log beside the gate. A gate without a log is a gate that nobody maintains.",
+        "Sluice gate maintenance\n\nA sluice gate that is moved every week lasts twice as long as one that is only moved in need. What follows is the routine of the harbour office: what is looked at, how often, and what is written down.\n\nKeep the log beside the gate. A gate without a log is a gate that nobody maintains.",
     ),
     (
         &["Sluice gate maintenance", "Every week"],
-        "## Every week\n\nKeep the log beside the gate. A gate without a log is a gate that nobody maintains.\n\nOpen and close the gate over its whole travel. Listen: a grinding noise in the lower third means sand in the guides. Flush the guides with clean water before anything else is tried.\n\n- Grease the spindle above the water line.\n- Check the seal for cracks with a fingernail.\n- Note the water level on both sides.",
+        "Every week\n\nKeep the log beside the gate. A gate without a log is a gate that nobody maintains.\n\nOpen and close the gate over its whole travel. Listen: a grinding noise in the lower third means sand in the guides. Flush the guides with clean water before anything else is tried.\n\n- Grease the spindle above the water line.\n\n- Check the seal for cracks with a fingernail.\n\n- Note the water level on both sides.",
     ),
     (
         &["Sluice gate maintenance", "Every year", "Seals"],
-        "## Every year\n\n### Seals\n\nA rubber seal loses a tenth of its thickness in about four years. Measure it at three points and compare with the table; replace it before it reaches the minimum, not after.\n\n| Point | New | Minimum |\n|---|---|---|\n| Sill | 18 mm | 14 mm |\n| Left guide | 12 mm | 9 mm |\n| Right guide | 12 mm | 9 mm |",
+        "Every year\n\nSeals\n\nA rubber seal loses a tenth of its thickness in about four years. Measure it at three points and compare with the table; replace it before it reaches the minimum, not after.\n\nPoint | New | Minimum\nSill | 18 mm | 14 mm\nLeft guide | 12 mm | 9 mm\nRight guide | 12 mm | 9 mm",
     ),
     (
         &["Sluice gate maintenance", "Every year", "Drive"],
-        "### Drive\n\nThe drive stops by itself when the torque exceeds the set limit. Test it: hold the gate with the wooden wedge and start the drive in slow motion.\n\n```\ngate --slow --limit 180Nm\nstopped: torque 181 Nm\n```\n\nIf it does not stop within two seconds, take it out of service and call the workshop.",
+        "Drive\n\nThe drive stops by itself when the torque exceeds the set limit. Test it: hold the gate with the wooden wedge and start the drive in slow motion.\n\ngate --slow --limit 180Nm | tee log\nstopped: torque 181 Nm\n\nIf it does not stop within two seconds, take it out of service and call the workshop.",
     ),
     (
         &["Sluice gate maintenance", "In a storm"],
-        "## In a storm\n\nClose the gate when the tide gauge passes 2.40 m and is still rising. Two people go together; one stays on the landward side with the radio.\n\nWhen the tide has gone\nopen slowly, by a hand,\nand let the basin breathe.",
+        "In a storm\n\nClose the gate when the tide gauge passes 2.40 m and is still rising. Two people go together; one stays on the landward side with the radio.\n\nWhen the tide has gone\nopen slowly, by a hand,\nand let the basin breathe.",
     ),
     (
         &["Sluice gate maintenance", "In a storm"],
@@ -330,7 +333,7 @@ const TEXT: [(&[&str], &str); 7] = [
     ),
     (
         &["Sluice gate maintenance", "Records"],
-        "## Records\n\nThe log is kept for ten years. Each entry has a date, a name, the water levels and one sentence. “Nothing to report” is a sentence.",
+        "Records\n\nThe log is kept for ten years. Each entry has a date, a name, the water levels and one sentence. “Nothing to report” is a sentence.",
     ),
 ];
 
@@ -341,7 +344,7 @@ fn chunks() -> Vec<Chunk> {
         .map(|(at, (path, text))| {
             // The second passage begins with the last paragraph of the first, as an overlap does.
             let text = if at == 1 {
-                text.trim_start_matches("## Every week\n\n")
+                text.trim_start_matches("Every week\n\n")
             } else {
                 text
             };
@@ -369,6 +372,66 @@ fn chunks() -> Vec<Chunk> {
         .collect()
 }
 
+/// What a reader would have found the parts of the text to be.
+fn blocks() -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for chunk in chunks() {
+        let mut start = chunk.byte_start as usize;
+        for text in chunk.text.split("\n\n") {
+            let kind = if chunk.heading_path.iter().any(|heading| heading == text) {
+                BlockKind::Heading { level: 2 }
+            } else if text.starts_with("- ") {
+                BlockKind::ListItem
+            } else if text.starts_with("gate --") {
+                BlockKind::Code
+            } else if text.contains(" | ") {
+                BlockKind::Table
+            } else {
+                BlockKind::Paragraph
+            };
+            let block = Block {
+                kind,
+                span: start..start + text.len(),
+                page: chunk.page,
+            };
+            // The overlap stands in two chunks.
+            if blocks
+                .last()
+                .is_none_or(|last: &Block| last.span.end <= block.span.start)
+            {
+                blocks.push(block);
+            }
+            start += text.len() + 2;
+        }
+    }
+    blocks
+}
+
+fn questions() -> Vec<QuestionLink> {
+    [
+        "Who founded the ropeworks?",
+        "When were seahorses seen in the eelgrass?",
+    ]
+    .map(|text| QuestionLink {
+        text: text.to_owned(),
+    })
+    .into()
+}
+
+fn orders(path: &str, labels: &[&str]) -> Vec<Choice> {
+    labels
+        .iter()
+        .enumerate()
+        .map(|(at, label)| Choice {
+            label: (*label).to_owned(),
+            href: path.to_owned(),
+            count: None,
+            is_chosen: at == 0,
+            kind: None,
+        })
+        .collect()
+}
+
 fn hit(at: usize, query: &str) -> Hit {
     let chunk = &chunks()[[2, 1, 4, 3, 5][at % 5]];
     let share = [0.62, 0.40, 0.33, 0.21, 0.11][at % 5];
@@ -390,16 +453,19 @@ fn hit(at: usize, query: &str) -> Hit {
         legs: vec![
             LegBar {
                 leg: Leg::Vector,
+                model: ModelKind::Lexical,
                 found: Some((at as u64 + 2, 0.83 - at as f32 * 0.04)),
                 share,
             },
             LegBar {
                 leg: Leg::Fulltext,
+                model: ModelKind::Lexical,
                 found: (at != 3).then_some((at as u64 + 1, 11.2 - at as f32)),
                 share: if at == 3 { 0.0 } else { 1.0 - share },
             },
             LegBar {
                 leg: Leg::Graph,
+                model: ModelKind::Lexical,
                 found: None,
                 share: 0.0,
             },
@@ -578,6 +644,7 @@ fn account_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         username: username.to_owned(),
         next: "/".to_owned(),
         problem: problem.map(str::to_owned),
+        kept: Vec::new(),
         is_first_start: problem.is_none(),
     };
     gallery.add("sign-in", &sign_in("", None))?;
@@ -636,6 +703,7 @@ fn home_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         waiting: 0,
         failures: Vec::new(),
         model: lexical(),
+        questions: Vec::new(),
         first_steps: Some(FirstSteps {
             upload_href: None,
             demo_available: true,
@@ -678,6 +746,7 @@ fn home_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             running: (0..2).map(running).collect(),
             waiting: 11,
             failures: failures(),
+            questions: questions(),
             model: neural(),
             first_steps: None,
         },
@@ -711,6 +780,12 @@ fn library_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         is_empty: total == 0,
         libraries,
         filter: String::new(),
+        kind: String::new(),
+        sort: String::new(),
+        sorts: orders(
+            "/libraries/",
+            &["Name", "Newest first", "Most items", "Most passages"],
+        ),
         types: types.clone(),
         pager: Pager::new(total, 1, 50, "/libraries/", &[]),
         demo_available: true,
@@ -903,7 +978,7 @@ fn item_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         uid: item(0).uid,
         library: library(1),
         facts: facts.clone(),
-        passages: passages(&chunks(), &Highlighter::new(query), target),
+        passages: passages(&chunks(), &blocks(), &Highlighter::new(query), target),
         outline: outline(&chunks()),
         pager: Pager::new(7, 1, 200, "/items/x/", &[]),
         concepts: vec![
@@ -1017,6 +1092,8 @@ fn search_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             types,
             answer,
             problem: None,
+            pager: Pager::new(57, 1, 20, "/search/", &[("q", query)]),
+            questions: questions(),
             passages: 73_116,
         }
     };
@@ -1109,6 +1186,9 @@ fn activity_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         frame: frame("Activity", Some(Section::Activity)),
         live: live(kind),
         states: states(scale),
+        sorts: orders("/activity/", &["Newest first", "Oldest first", "File name"]),
+        filter: String::new(),
+        kept: Vec::new(),
         narrowed: Vec::new(),
         jobs,
         pager: Pager::new(total, 1, 50, "/activity/", &[]),
@@ -1130,18 +1210,22 @@ fn activity_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             crumbs: vec![Crumb::new("Activity", "/activity/")],
             ..frame(&job.filename, Some(Section::Activity))
         },
-        steps: Stage::ALL[1..7]
-            .iter()
-            .enumerate()
-            .map(|(at, stage)| StageStep {
-                stage: *stage,
-                took_ms: (*stage <= job.stage).then_some(12 + at as u64 * 431),
-            })
-            .collect(),
-        source_ref: job.filename.clone(),
-        started_at: Some(ago(1)),
-        finished_at: job.status.is_final().then(now),
-        job,
+        live: JobLive {
+            csrf: "c5rf-t0ken".to_owned(),
+            now: now(),
+            steps: Stage::ALL[1..7]
+                .iter()
+                .enumerate()
+                .map(|(at, stage)| StageStep {
+                    stage: *stage,
+                    took_ms: (*stage <= job.stage).then_some(12 + at as u64 * 431),
+                })
+                .collect(),
+            source_ref: job.filename.clone(),
+            started_at: Some(ago(1)),
+            finished_at: job.status.is_final().then(now),
+            job,
+        },
     };
     gallery.add("job-running", &job_page(job(0)))?;
     gallery.add("job-done", &job_page(job(2)))?;
@@ -1160,7 +1244,11 @@ fn connect_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             ..TokenForm::default()
         },
         tokens: (0..4).map(token).collect(),
+        has_tokens: true,
+        filter: String::new(),
+        pager: Pager::new(4, 1, 20, "/connect/", &[]),
         libraries: (0..6).map(library).collect(),
+        other_libraries: 0,
         test: None,
         requires_token: true,
     };
@@ -1184,6 +1272,8 @@ fn connect_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         "connect-empty",
         &ConnectPage {
             tokens: Vec::new(),
+            has_tokens: false,
+            pager: Pager::default(),
             libraries: Vec::new(),
             ..page()
         },
@@ -1201,7 +1291,9 @@ fn connect_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             ..TokenForm::default()
         },
         tokens: (0..40).map(|at| TokenRow { name: ugly_title(), owner: Some("somebody-else".to_owned()), ..token(at) }).collect(),
+        pager: Pager::new(812, 1, 40, "/connect/", &[]),
         libraries: (0..60).map(|_| ugly_library()).collect(),
+        other_libraries: 4_501,
         test: Some(ConnectionTest {
             is_good: false,
             message: "Nothing answers at this address. Is the role mcp running, and does the firewall let it through?".to_owned(),

@@ -46,6 +46,11 @@ pub enum Forgery {
 }
 
 impl Forgery {
+    /// Whether it may be no more than a page that is out of date: the request comes from one of ours.
+    pub fn is_out_of_date(self) -> bool {
+        matches!(self, Self::NoCookie | Self::WrongToken)
+    }
+
     /// A sentence for the person who meets it.
     pub fn sentence(self) -> &'static str {
         match self {
@@ -186,9 +191,19 @@ impl<S: Sync> FromRequestParts<S> for Csrf {
     }
 }
 
-/// The header of a new secret, for the answer to signing in: what was known before must not go on.
-pub fn fresh_cookie(scheme: Scheme) -> HeaderValue {
-    cookie(&new_secret(), scheme)
+impl Csrf {
+    /// A new secret, for the answer to signing in: what was known before must not go on.
+    pub fn renewed() -> Self {
+        Self {
+            secret: new_secret().into(),
+            was_asked_for: Arc::default(),
+        }
+    }
+
+    /// The header that gives the browser this secret.
+    pub fn cookie(&self, scheme: Scheme) -> HeaderValue {
+        cookie(&self.secret, scheme)
+    }
 }
 
 fn cookie(secret: &str, scheme: Scheme) -> HeaderValue {
@@ -229,40 +244,61 @@ impl<T: DeserializeOwned> FromRequest<AppState> for CheckedForm<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Response> {
-        let (parts, body) = request.into_parts();
-        let audience = Audience::of(parts.uri.path(), &parts.headers);
-        let refused = |status, code, detail: &str| refuse(audience, status, code, detail);
-        let malformed = || {
-            refused(
-                StatusCode::BAD_REQUEST,
-                "invalid_form",
-                "The form could not be read.",
-            )
-        };
-        let Ok(body) = to_bytes(body, MAX_FORM_BYTES).await else {
-            return Err(refused(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_large",
-                "The form is too long.",
-            ));
-        };
-        let again = || Request::from_parts(parts.clone(), Body::from(body.clone()));
-        let token: Form<FormToken> = Form::from_request(again(), state)
-            .await
-            .map_err(|_| malformed())?;
-        let info = parts.extensions.get::<RequestInfo>().ok_or_else(malformed)?;
-        let trusted = &state.settings.csrf_trusted_origins;
-        check(
-            &parts.headers,
-            info,
-            trusted,
-            token.0.csrfmiddlewaretoken.as_deref(),
+        let audience = Audience::of(request.uri().path(), request.headers());
+        let (form, verdict) = received(request, state).await?;
+        match verdict {
+            Ok(()) => Ok(Self(form)),
+            Err(forgery) => Err(refuse(
+                audience,
+                StatusCode::FORBIDDEN,
+                "csrf_failed",
+                forgery.sentence(),
+            )),
+        }
+    }
+}
+
+/// The fields of a form, and what its check found. A form that was refused must change nothing; where its page was only out
+/// of date it may be shown again.
+pub(crate) async fn received<T: DeserializeOwned>(
+    request: Request,
+    state: &AppState,
+) -> Result<(T, Result<(), Forgery>), Response> {
+    let (parts, body) = request.into_parts();
+    let audience = Audience::of(parts.uri.path(), &parts.headers);
+    let refused = |status, code, detail: &str| refuse(audience, status, code, detail);
+    let malformed = || {
+        refused(
+            StatusCode::BAD_REQUEST,
+            "invalid_form",
+            "The form could not be read.",
         )
-        .map_err(|forgery| refused(StatusCode::FORBIDDEN, "csrf_failed", forgery.sentence()))?;
-        let form: Form<T> = Form::from_request(again(), state)
-            .await
-            .map_err(|_| malformed())?;
-        Ok(Self(form.0))
+    };
+    let Ok(body) = to_bytes(body, MAX_FORM_BYTES).await else {
+        return Err(refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "The form is too long.",
+        ));
+    };
+    let again = || Request::from_parts(parts.clone(), Body::from(body.clone()));
+    let token: Form<FormToken> = Form::from_request(again(), state)
+        .await
+        .map_err(|_| malformed())?;
+    let info = parts.extensions.get::<RequestInfo>().ok_or_else(malformed)?;
+    let verdict = check(
+        &parts.headers,
+        info,
+        &state.settings.csrf_trusted_origins,
+        token.0.csrfmiddlewaretoken.as_deref(),
+    );
+    match Form::from_request(again(), state).await {
+        Ok(form) => Ok((form.0, verdict)),
+        // Whoever forges a form hears of that first.
+        Err(_) => match verdict {
+            Ok(()) => Err(malformed()),
+            Err(forgery) => Err(refused(StatusCode::FORBIDDEN, "csrf_failed", forgery.sentence())),
+        },
     }
 }
 

@@ -15,6 +15,7 @@ pub mod model;
 pub mod page;
 pub mod ports;
 pub mod search;
+pub mod words;
 
 pub use account::{
     McpToken, NewMcpToken, NewUser, Principal, SessionRecord, SigningKey, TokenGrant, Tool, User, UserId,

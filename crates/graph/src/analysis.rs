@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use mnemosyne_domain::words::STOP_WORDS;
 use tantivy::tokenizer::{
     AsciiFoldingFilter, Language, LowerCaser, Stemmer, StopWordFilter, TextAnalyzer, Token, TokenStream,
     Tokenizer,
@@ -15,17 +16,6 @@ const MAX_WORD_CHARS: usize = 64;
 
 /// How many different terms of a question are looked at.
 const MAX_QUERY_TERMS: usize = 1024;
-
-/// Words that tell nothing about what a passage is about.
-const STOP_WORDS: [&str; 96] = [
-    "a", "about", "am", "an", "and", "are", "as", "at", "be", "been", "being", "but", "by", "can", "could",
-    "did", "do", "does", "doing", "for", "from", "had", "has", "have", "having", "he", "her", "hers", "him",
-    "his", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "no", "nor", "not", "of", "on",
-    "or", "our", "ours", "she", "should", "so", "some", "such", "than", "that", "the", "their", "theirs",
-    "them", "then", "there", "these", "they", "this", "those", "to", "too", "us", "very", "was", "we",
-    "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with",
-    "would", "you", "your", "yours", "s", "t", "d", "ll", "m", "re", "ve", "shall", "may",
-];
 
 /// What a text is taken apart for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

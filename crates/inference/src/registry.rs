@@ -104,7 +104,7 @@ impl Registry {
 
 fn open(folder: &Path, known: &KnownModel) -> Option<Arc<LocalEmbedder>> {
     match LocalEmbedder::open(folder, known.repository) {
-        Ok(embedder) => Some(Arc::new(embedder)),
+        Ok(embedder) => Some(Arc::new(embedder.with_floor(known.floor))),
         Err(error) => {
             tracing::error!(model = known.name, %error, "the local model is unusable; fetch it again");
             None

@@ -35,13 +35,15 @@ struct DemoDocument {
     title: String,
 }
 
-/// A question that the demo library answers.
+/// A question that a document of the demo library answers.
 #[derive(Clone, Debug, Deserialize)]
 pub struct DemoQuestion {
     /// The question.
     pub text: String,
-    /// What the answer says.
+    /// What the answer says, word for word.
     pub answer: String,
+    /// The title of the document that answers it.
+    pub title: String,
 }
 
 fn manifest() -> ServiceResult<Manifest> {
@@ -52,12 +54,26 @@ fn manifest() -> ServiceResult<Manifest> {
     toml::from_str(text).map_err(|error| ServiceError::Internal(format!("demo/manifest.toml: {error}")))
 }
 
-/// Questions to try on the demo library.
-pub fn questions() -> ServiceResult<Vec<DemoQuestion>> {
-    Ok(manifest()?.question)
-}
-
 impl Services {
+    /// Questions to try: those that can be answered, because the library of their document is there and holds something.
+    pub async fn demo_questions(&self, caller: &Principal) -> ServiceResult<Vec<DemoQuestion>> {
+        permission::require(caller, Action::Read)?;
+        let manifest = manifest()?;
+        let mut questions = Vec::with_capacity(manifest.question.len());
+        for library in &manifest.library {
+            let found = self.library_by_name(caller, &library.name).await?;
+            if found.is_none_or(|found| found.item_count == 0) {
+                continue;
+            }
+            let answers = |question: &&DemoQuestion| {
+                let title = &question.title;
+                library.document.iter().any(|document| document.title == *title)
+            };
+            questions.extend(manifest.question.iter().filter(answers).cloned());
+        }
+        Ok(questions)
+    }
+
     /// Puts the demo library on its way, and says how many documents are new. Repeating it is harmless.
     pub async fn load_demo(&self, caller: &Principal) -> ServiceResult<usize> {
         permission::require(caller, Action::Write)?;
@@ -109,6 +125,11 @@ mod tests {
     fn the_manifest_names_files_that_are_there_and_types_that_exist() {
         let manifest = manifest().unwrap();
         assert!(manifest.library.len() >= 4 && !manifest.question.is_empty());
+        for question in &manifest.question {
+            let mut documents = manifest.library.iter().flat_map(|library| &library.document);
+            let document = documents.find(|document| document.title == question.title);
+            assert!(document.is_some(), "{}", question.title);
+        }
         for library in manifest.library {
             assert!(
                 mnemosyne_domain::LibraryType::parse(&library.library_type).is_some(),

@@ -1,5 +1,8 @@
 //! Items and their chunks: list, read, change, delete, download.
 
+use std::ops::Range;
+
+use mnemosyne_documents::{Block, Document};
 use mnemosyne_domain::ports::{ByteStream, ItemFilter};
 use mnemosyne_domain::{
     Chunk, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, Library, Page, PageRequest, Principal,
@@ -10,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
 use crate::permission::{self, Action};
+use crate::pipeline::checkpoint;
 use crate::validate::Problems;
 
 /// What may change about an item. `None` leaves as it is.
@@ -90,6 +94,47 @@ impl Services {
         let bytes = self.blobs.get(&item.text_digest).await?;
         String::from_utf8(bytes.to_vec())
             .map_err(|_| ServiceError::Internal(format!("the text of item {uid} is not UTF-8")))
+    }
+
+    /// The blocks of an item's document that stand in a stretch of its extracted text, ascending; their offsets count in
+    /// that text. Empty where the structure is not kept any more.
+    pub async fn item_blocks(
+        &self,
+        caller: &Principal,
+        uid: &ItemUid,
+        stretch: Range<u64>,
+    ) -> ServiceResult<Vec<Block>> {
+        let (item, _) = self.item(caller, uid).await?;
+        let Some(job) = self.relational.job_of_item(&item.uid).await? else {
+            return Ok(Vec::new());
+        };
+        let checkpoints = self.relational.checkpoints(&job.id).await?;
+        let Some(digest) = checkpoints.get(checkpoint::DOCUMENT) else {
+            return Ok(Vec::new());
+        };
+        let structure = match self.blobs.get(digest).await {
+            Ok(structure) => structure,
+            Err(StoreError::NotFound) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let read = tokio::task::spawn_blocking(move || postcard::from_bytes::<Document>(&structure)).await;
+        match read {
+            Ok(Ok(document)) => Ok(document
+                .blocks
+                .into_iter()
+                .filter(|block| {
+                    (block.span.start as u64) < stretch.end && block.span.end as u64 > stretch.start
+                })
+                .collect()),
+            Ok(Err(error)) => {
+                // Another version wrote it: the text is there all the same.
+                tracing::warn!(item = %uid, %error, "the structure of an item cannot be read");
+                Ok(Vec::new())
+            }
+            Err(error) => Err(ServiceError::Internal(format!(
+                "a structure broke its reader: {error}"
+            ))),
+        }
     }
 
     /// The original of an item.

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use mnemosyne_domain::ports::{Announcement, JobFilter, Lease, LeaseRequest, Nudge, TaskReport, Throughput};
-use mnemosyne_domain::{ItemUid, Job, JobId, JobStatus, Page, PageRequest, Principal, Queue, StoreError};
+use mnemosyne_domain::{
+    ItemUid, Job, JobId, JobStatus, LibraryUid, Page, PageRequest, Principal, Queue, StoreError,
+};
 
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
 use crate::permission::{self, Action};
 
 impl Services {
-    /// Jobs, newest first.
+    /// Jobs in the order of the filter.
     pub async fn jobs(
         &self,
         caller: &Principal,
@@ -19,6 +21,16 @@ impl Services {
     ) -> ServiceResult<Page<Job>> {
         permission::require(caller, Action::Ingest)?;
         Ok(self.relational.jobs(filter, page).await?)
+    }
+
+    /// How many jobs of these libraries wait, run or failed; what is not named has none.
+    pub async fn unsettled_jobs(
+        &self,
+        caller: &Principal,
+        libraries: &[LibraryUid],
+    ) -> ServiceResult<Vec<(LibraryUid, JobStatus, u64)>> {
+        permission::require(caller, Action::Ingest)?;
+        Ok(self.relational.unsettled_jobs(libraries).await?)
     }
 
     /// One job.
@@ -55,10 +67,18 @@ impl Services {
         }
     }
 
-    /// Puts every failed job, or those with one code, back to work; says how many.
-    pub async fn retry_failed_jobs(&self, caller: &Principal, code: Option<&str>) -> ServiceResult<u64> {
+    /// Puts every failed job back to work, or those with one code, or those of one library; says how many.
+    pub async fn retry_failed_jobs(
+        &self,
+        caller: &Principal,
+        code: Option<&str>,
+        library: Option<&LibraryUid>,
+    ) -> ServiceResult<u64> {
         permission::require(caller, Action::Ingest)?;
-        let count = self.relational.retry_failed(code, self.clock.now()).await?;
+        let count = self
+            .relational
+            .retry_failed(code, library, self.clock.now())
+            .await?;
         if count > 0 {
             let waiting = JobFilter {
                 status: Some(JobStatus::Pending),

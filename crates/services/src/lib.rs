@@ -28,5 +28,6 @@ pub use context::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSe
 pub use error::{ServiceError, ServiceResult};
 /// Tokens of forms: the surfaces that have forms take them from here, and know no other cryptography.
 pub use mnemosyne_crypto::csrf;
-/// The kinds of files that can be read: pages name them, and offer them for upload.
-pub use mnemosyne_documents::Format;
+/// The kinds of files that can be read: pages name them, and offer them for upload. The blocks of a document: pages draw
+/// them.
+pub use mnemosyne_documents::{Block, BlockKind, Format};

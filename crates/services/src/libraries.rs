@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mnemosyne_domain::ports::{JobFilter, LibraryFilter, LibraryUpdate, Removed};
+use mnemosyne_domain::ports::{JobFilter, LibraryFilter, LibraryTotals, LibraryUpdate, Removed};
 use mnemosyne_domain::{
     ItemUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Principal, ProfileOverrides,
     StoreError,
@@ -49,7 +49,7 @@ pub(crate) fn name_conflict(name: &str) -> ServiceError {
 }
 
 impl Services {
-    /// Libraries by name: what the caller may see, narrowed by the filter.
+    /// Libraries in the order of the filter: what the caller may see, narrowed by the filter.
     pub async fn libraries(
         &self,
         caller: &Principal,
@@ -59,6 +59,17 @@ impl Services {
         permission::require(caller, Action::Read)?;
         filter.scope = permission::browsing(caller).or(filter.scope);
         Ok(self.knowledge.libraries(&filter, page).await?)
+    }
+
+    /// What the libraries that the caller may see hold together, narrowed by the filter.
+    pub async fn library_totals(
+        &self,
+        caller: &Principal,
+        mut filter: LibraryFilter,
+    ) -> ServiceResult<LibraryTotals> {
+        permission::require(caller, Action::Read)?;
+        filter.scope = permission::browsing(caller).or(filter.scope);
+        Ok(self.knowledge.library_totals(&filter).await?)
     }
 
     /// One library.

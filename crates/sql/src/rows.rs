@@ -202,6 +202,14 @@ pub(crate) fn announcement((id, queue): (String, String)) -> StoreResult<Announc
     })
 }
 
+/// A row of the counts of unsettled jobs: library, status, number.
+pub(crate) fn unsettled(
+    (library, status, number): (String, String, i64),
+) -> StoreResult<(LibraryUid, JobStatus, u64)> {
+    let status = JobStatus::parse(&status).ok_or_else(|| corrupt("status", &status))?;
+    Ok((LibraryUid::from_store(library), status, unsigned(number)))
+}
+
 /// What was done lately, from counts of jobs by status, of completed ones by minute of the last hour, and of failed ones by
 /// code.
 pub(crate) fn throughput(

@@ -101,9 +101,9 @@ impl Clock for MovableClock {
     }
 }
 
-/// The lexical embedder, out of reach for as many requests as a test wants.
+/// An embedder, out of reach for as many requests as a test wants.
 pub struct FlakyEmbedder {
-    sound: LexicalEmbedder,
+    sound: Arc<dyn Embedder>,
     failures: Mutex<VecDeque<Option<Duration>>>,
 }
 
@@ -136,10 +136,10 @@ impl Embedder for FlakyEmbedder {
     }
 }
 
-/// The lexical embedder and nothing else.
-struct LexicalOnly(Arc<FlakyEmbedder>);
+/// One embedder and nothing else.
+struct OneEmbedder(Arc<dyn Embedder>);
 
-impl EmbedderRegistry for LexicalOnly {
+impl EmbedderRegistry for OneEmbedder {
     fn system(&self) -> Arc<dyn Embedder> {
         self.0.clone()
     }
@@ -182,6 +182,19 @@ impl TestApp {
 
     /// The same with other settings of the use cases, too.
     pub async fn start_as(settings: AppSettings, service_settings: ServiceSettings) -> Self {
+        Self::start_on(settings, service_settings, Arc::new(LexicalEmbedder::new())).await
+    }
+
+    /// The same with another embedder.
+    pub async fn start_with_embedder(embedder: Arc<dyn Embedder>) -> Self {
+        Self::start_on(settings(), service_settings(), embedder).await
+    }
+
+    async fn start_on(
+        settings: AppSettings,
+        service_settings: ServiceSettings,
+        sound: Arc<dyn Embedder>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         let bucket = data.join("bucket");
@@ -190,7 +203,7 @@ impl TestApp {
         let knowledge = Arc::new(EmbeddedStore::open(data).await.unwrap());
         let clock = Arc::new(MovableClock::default());
         let embedder = Arc::new(FlakyEmbedder {
-            sound: LexicalEmbedder::new(),
+            sound,
             failures: Mutex::default(),
         });
         let backends = Backends {
@@ -200,7 +213,7 @@ impl TestApp {
             cache: Arc::new(MemoryCache::default()),
             queue: Arc::new(InProcessQueue::default()),
             bucket: Arc::new(FolderBucket::new(Some(bucket))),
-            embedders: Arc::new(LexicalOnly(embedder.clone())),
+            embedders: Arc::new(OneEmbedder(embedder.clone())),
             extractor: Arc::new(InProcessExtractor),
             clock: clock.clone(),
         };

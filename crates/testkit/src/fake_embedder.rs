@@ -51,8 +51,10 @@ pub enum FakeAnswer {
 pub struct FakeLimits {
     /// The length of the vectors.
     pub dimension: usize,
-    /// More texts than this in one request are refused with 413.
+    /// More texts than this in one request are refused.
     pub max_texts: usize,
+    /// How they are: status and body.
+    pub too_many: (u16, &'static str),
     /// A longer text, in bytes, is refused with 400 and a sentence about the context length.
     pub max_text_bytes: usize,
 }
@@ -63,6 +65,7 @@ impl Default for FakeLimits {
         Self {
             dimension: 8,
             max_texts: usize::MAX,
+            too_many: (413, "too many texts"),
             max_text_bytes: usize::MAX,
         }
     }
@@ -231,7 +234,12 @@ fn normal(limits: &FakeLimits, request: &FakeRequest) -> Response {
         return (StatusCode::BAD_REQUEST, "the input is empty").into_response();
     }
     if texts.len() > limits.max_texts {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "too many texts").into_response();
+        let (code, body) = limits.too_many;
+        return (
+            StatusCode::from_u16(code).unwrap_or(StatusCode::PAYLOAD_TOO_LARGE),
+            body,
+        )
+            .into_response();
     }
     if texts.iter().any(|text| text.len() > limits.max_text_bytes) {
         let reason = "{\"error\": {\"message\": \"This model's maximum context length is exceeded.\"}}";

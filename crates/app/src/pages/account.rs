@@ -8,8 +8,9 @@ use http::{HeaderMap, StatusCode, header};
 use mnemosyne_domain::Principal;
 use mnemosyne_services::ServiceError;
 
-use super::shell::{Fields, PageResult, Params, plain_frame, value};
-use super::view::SignInPage;
+use super::shell::{Fields, PageError, PageResult, Params, Visitor, plain_frame, value};
+use super::typed::{kept, kept_name, show_again};
+use super::view::{Frame, Notice, NoticeKind, SignInPage};
 use crate::csrf::{self, CheckedForm, Csrf};
 use crate::middleware::request_info::RequestInfo;
 use crate::session::{self, SIGN_IN, safe_next};
@@ -38,9 +39,36 @@ pub(super) async fn show_sign_in(
         username: String::new(),
         next: next.to_owned(),
         problem: None,
+        kept: Fields::new(),
         is_first_start: is_first_start(&state).await?,
     };
     Ok(Html(page.render()?).into_response())
+}
+
+/// The form for somebody whose session ended before a form was sent; it takes that form's fields along.
+pub(super) async fn sign_in_again(state: &AppState, csrf: &Csrf, next: String, kept: Fields) -> PageResult {
+    let mut frame = Frame::new("Sign in", csrf.token(), Utc::now());
+    frame.notices.push(Notice::new(
+        NoticeKind::Warning,
+        "Your session has ended. Sign in again; what you typed comes along.",
+    ));
+    let page = SignInPage {
+        frame,
+        username: String::new(),
+        next,
+        problem: None,
+        kept: kept_fields(kept),
+        is_first_start: is_first_start(state).await?,
+    };
+    Ok((StatusCode::FORBIDDEN, Html(page.render()?)).into_response())
+}
+
+/// Fields under the names that they are taken along by.
+fn kept_fields(fields: Fields) -> Fields {
+    fields
+        .into_iter()
+        .map(|(name, value)| (kept_name(&name), value))
+        .collect()
 }
 
 /// Opens a session under a key of its own, and changes the CSRF secret, so that nothing known before goes on.
@@ -65,10 +93,12 @@ pub(super) async fn sign_in(
             if let Some(former) = session::key(&CookieJar::from_headers(&headers)) {
                 state.services().sign_out(&former).await?;
             }
-            let mut response = Redirect::to(next).into_response();
+            let fresh = Csrf::renewed();
+            let interrupted = interrupted(&state, &opened.key, &fresh, &info, next, &kept(&fields)).await?;
+            let mut response = interrupted.unwrap_or_else(|| Redirect::to(next).into_response());
             let headers = response.headers_mut();
             headers.append(header::SET_COOKIE, session::cookie(&opened, info.scheme));
-            headers.append(header::SET_COOKIE, csrf::fresh_cookie(info.scheme));
+            headers.append(header::SET_COOKIE, fresh.cookie(info.scheme));
             Ok(response)
         }
         Err(ServiceError::Unauthenticated) => {
@@ -77,12 +107,32 @@ pub(super) async fn sign_in(
                 username: username.chars().take(MAX_USERNAME).collect(),
                 next: next.to_owned(),
                 problem: Some("The user name or the password is wrong.".to_owned()),
+                kept: kept_fields(kept(&fields)),
                 is_first_start: is_first_start(&state).await?,
             };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page.render()?)).into_response())
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The form that the end of the session interrupted, as it was sent; `None` where there was none.
+async fn interrupted(
+    state: &AppState,
+    session_key: &str,
+    csrf: &Csrf,
+    info: &RequestInfo,
+    path: &str,
+    fields: &Fields,
+) -> Result<Option<Response>, PageError> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let Some(principal) = state.services().session_principal(session_key).await? else {
+        return Ok(None);
+    };
+    let visitor = Visitor::returned(principal, session_key.to_owned(), csrf.clone(), info.clone());
+    show_again(state, &visitor, path, fields).await
 }
 
 /// Ends the session, here and in the browser.

@@ -2,15 +2,19 @@
 
 use axum::extract::{Path, State};
 use axum::response::Redirect;
+use chrono::Utc;
 use http::StatusCode;
-use mnemosyne_domain::ports::{JobFilter, Throughput};
+use mnemosyne_domain::ports::{JobFilter, JobOrder, Throughput};
 use mnemosyne_domain::{FailureCode, Job, JobId, JobStatus, LibraryUid, PageRequest, Principal, Stage};
 use mnemosyne_services::{ServiceResult, Services};
 
+use super::libraries::library_uid;
 use super::live::activity;
-use super::rows::{KnownLibraries, count_jobs, job_row};
+use super::rows::{KnownLibraries, count_jobs, job_row, library_ref};
 use super::shell::{Done, Fields, PageError, PageResult, Params, Visitor, value};
-use super::view::{ActivityPage, Choice, Crumb, JobPage, LibraryRef, Pager, Section, StageStep, href};
+use super::view::{
+    ActivityPage, Choice, Crumb, JobLive, JobPage, LibraryRef, Pager, Section, StageStep, href,
+};
 use crate::csrf::CheckedForm;
 use crate::error::ApiError;
 use crate::state::{AppState, to_the_end};
@@ -18,9 +22,16 @@ use crate::state::{AppState, to_the_end};
 /// Jobs on one page of the list.
 const JOBS_PER_PAGE: u32 = 50;
 
-fn job_id(text: &str) -> Result<JobId, PageError> {
+pub(super) fn job_id(text: &str) -> Result<JobId, PageError> {
     JobId::parse(text).ok_or_else(|| PageError::not_found("job"))
 }
+
+/// The orders of the list with the word of each in an address and for people, the usual one first.
+const SORTS: [(&str, &str, JobOrder); 3] = [
+    ("", "Newest first", JobOrder::NewestFirst),
+    ("oldest", "Oldest first", JobOrder::OldestFirst),
+    ("name", "File name", JobOrder::ByName),
+];
 
 /// What an address asks of the list of jobs. What is not understood narrows nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,18 +39,34 @@ struct JobQuery {
     status: Option<JobStatus>,
     failure: Option<FailureCode>,
     library: Option<LibraryUid>,
+    name: String,
+    order: JobOrder,
 }
 
 impl JobQuery {
-    fn parse(status: &str, code: &str, library: &str) -> Self {
+    fn of(params: &Params) -> Self {
         Self {
-            status: JobStatus::parse(status),
-            failure: FailureCode::parse(code),
-            library: LibraryUid::parse(library),
+            status: JobStatus::parse(params.get("status")),
+            failure: FailureCode::parse(params.get("code")),
+            library: LibraryUid::parse(params.get("library")),
+            name: params.get("q").to_owned(),
+            order: SORTS
+                .into_iter()
+                .find(|(word, ..)| *word == params.get("sort"))
+                .map(|(.., order)| order)
+                .unwrap_or_default(),
         }
     }
 
-    fn pairs(&self) -> [(&'static str, &str); 3] {
+    fn sort_word(&self) -> &'static str {
+        SORTS
+            .into_iter()
+            .find(|(.., order)| *order == self.order)
+            .map(|(word, ..)| word)
+            .unwrap_or_default()
+    }
+
+    fn pairs(&self) -> [(&'static str, &str); 5] {
         [
             ("status", self.status.map(JobStatus::as_str).unwrap_or_default()),
             ("code", self.failure.map(FailureCode::as_str).unwrap_or_default()),
@@ -47,6 +74,8 @@ impl JobQuery {
                 "library",
                 self.library.as_ref().map(LibraryUid::as_str).unwrap_or_default(),
             ),
+            ("q", &self.name),
+            ("sort", self.sort_word()),
         ]
     }
 
@@ -59,7 +88,35 @@ impl JobQuery {
             status: self.status,
             library_uid: self.library.clone(),
             failure: self.failure,
+            name_contains: (!self.name.is_empty()).then(|| self.name.clone()),
+            order: self.order,
         }
+    }
+
+    fn sorts(&self) -> Vec<Choice> {
+        SORTS
+            .into_iter()
+            .map(|(_, label, order)| Choice {
+                label: label.to_owned(),
+                href: Self {
+                    order,
+                    ..self.clone()
+                }
+                .href(),
+                count: None,
+                is_chosen: order == self.order,
+                kind: None,
+            })
+            .collect()
+    }
+
+    /// What the form that filters by name keeps.
+    fn kept(&self) -> Vec<(&'static str, String)> {
+        self.pairs()
+            .into_iter()
+            .filter(|(name, value)| *name != "q" && !value.is_empty())
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect()
     }
 }
 
@@ -67,7 +124,7 @@ impl JobQuery {
 pub(super) async fn show(State(state): State<AppState>, visitor: Visitor, params: Params) -> PageResult {
     let services = state.services();
     let caller = &visitor.principal;
-    let query = JobQuery::parse(params.get("status"), params.get("code"), params.get("library"));
+    let query = JobQuery::of(&params);
     let throughput = services.throughput(caller).await?;
     let mut known = KnownLibraries::new(services, caller);
     let number = params.page();
@@ -100,6 +157,9 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor, params
         live: activity(&state, caller, &frame.csrf).await?,
         frame,
         states: states(services, caller, &query, &throughput).await?,
+        sorts: query.sorts(),
+        filter: query.name.clone(),
+        kept: query.kept(),
         narrowed: narrowed(&query, library.as_ref()),
         jobs,
         pager,
@@ -118,14 +178,23 @@ async fn states(
         JobQuery {
             status,
             failure: None,
-            library: query.library.clone(),
+            ..query.clone()
         }
         .href()
     };
     let mut choices = Vec::with_capacity(JobStatus::ALL.len() + 1);
     let mut total = 0;
     for status in JobStatus::ALL {
-        let number = count_jobs(services, caller, query.library.as_ref(), status, throughput).await?;
+        let number = if query.name.is_empty() {
+            count_jobs(services, caller, query.library.as_ref(), status, throughput).await?
+        } else {
+            let filter = JobFilter {
+                status: Some(status),
+                failure: None,
+                ..query.filter()
+            };
+            services.jobs(caller, &filter, PageRequest::first(1)).await?.total
+        };
         total += number;
         choices.push(Choice {
             label: state_label(status).to_owned(),
@@ -168,6 +237,13 @@ fn narrowed(query: &JobQuery, library: Option<&LibraryRef>) -> Vec<(String, Stri
         };
         narrowed.push((format!("the cause {code}"), without.href()));
     }
+    if !query.name.is_empty() {
+        let without = JobQuery {
+            name: String::new(),
+            ..query.clone()
+        };
+        narrowed.push((format!("“{}” in the name", query.name), without.href()));
+    }
     if query.library.is_some() {
         let without = JobQuery {
             library: None,
@@ -188,24 +264,33 @@ pub(super) async fn show_job(
     visitor: Visitor,
     Path(id): Path<String>,
 ) -> PageResult {
-    let services = state.services();
-    let job = services.job(&visitor.principal, &job_id(&id)?).await?;
-    let library = KnownLibraries::new(services, &visitor.principal)
+    let mut frame = visitor.frame(&state, "Job", Section::Activity).await;
+    let live = live(state.services(), &visitor.principal, &job_id(&id)?, &frame.csrf).await?;
+    frame.title = live.job.filename.clone();
+    frame.crumbs = vec![Crumb::new("Activity", "/activity/")];
+    visitor.page(StatusCode::OK, &JobPage { frame, live })
+}
+
+/// How one job stands.
+pub(super) async fn live(
+    services: &Services,
+    caller: &Principal,
+    id: &JobId,
+    csrf: &str,
+) -> ServiceResult<JobLive> {
+    let job = services.job(caller, id).await?;
+    let library = KnownLibraries::new(services, caller)
         .get(&job.request.library_uid)
         .await?;
-    let mut frame = visitor
-        .frame(&state, job.request.filename.as_str(), Section::Activity)
-        .await;
-    frame.crumbs = vec![Crumb::new("Activity", "/activity/")];
-    let page = JobPage {
-        frame,
+    Ok(JobLive {
+        csrf: csrf.to_owned(),
+        now: Utc::now(),
         source_ref: job.request.source_ref.clone(),
         steps: steps(&job),
         started_at: job.started_at,
         finished_at: job.finished_at,
         job: job_row(job, library),
-    };
-    visitor.page(StatusCode::OK, &page)
+    })
 }
 
 /// The stages that take time.
@@ -263,7 +348,8 @@ pub(super) async fn retry(
     Ok(visitor.done(Done::Retried, &job_path(&job.id)))
 }
 
-/// Puts every job back to work that failed of one cause, or of any where none is named.
+/// Puts every job back to work that failed of one cause (of any where none is named) in one library (in all where none is
+/// named), and leads back to where that was asked.
 pub(super) async fn retry_many(
     State(state): State<AppState>,
     visitor: Visitor,
@@ -276,11 +362,16 @@ pub(super) async fn retry_many(
             None => return Err(ApiError::field("code", "There is no such cause.").into()),
         },
     };
-    let jobs = state
-        .services()
-        .retry_failed_jobs(&visitor.principal, code)
-        .await?;
-    Ok(visitor.done(Done::RetriedMany(jobs), "/activity/"))
+    let services = state.services();
+    let library = match value(&fields, "library") {
+        "" => None,
+        // One that is gone must not widen what is retried.
+        uid => Some(services.library(&visitor.principal, &library_uid(uid)?).await?),
+    };
+    let uid = library.as_ref().map(|library| &library.uid);
+    let jobs = services.retry_failed_jobs(&visitor.principal, code, uid).await?;
+    let back = library.map_or_else(|| "/activity/".to_owned(), |library| library_ref(&library).href());
+    Ok(visitor.done(Done::RetriedMany(jobs), &back))
 }
 
 #[cfg(test)]
@@ -289,27 +380,49 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_narrows_nothing() {
-        assert_eq!(
-            JobQuery::parse("nonsense", "nonsense", "a b"),
-            JobQuery::default()
-        );
-        let query = JobQuery::parse("failed", "encrypted", "abc");
+        let of = |pairs: &[(&str, &str)]| JobQuery::of(&Params::from_pairs(pairs));
+        let strange = [
+            ("status", "nonsense"),
+            ("code", "nonsense"),
+            ("library", "a b"),
+            ("sort", "nonsense"),
+        ];
+        assert_eq!(of(&strange), JobQuery::default());
+        let query = of(&[
+            ("status", "failed"),
+            ("code", "encrypted"),
+            ("library", "abc"),
+            ("q", "a b"),
+            ("sort", "oldest"),
+        ]);
         assert_eq!(
             query.href(),
-            "/activity/?status=failed&code=encrypted&library=abc"
+            "/activity/?status=failed&code=encrypted&library=abc&q=a%20b&sort=oldest"
         );
+        assert!(query.kept().iter().all(|(name, _)| *name != "q") && query.kept().len() == 4);
     }
 
     #[test]
     fn each_filter_can_be_dropped_by_itself() {
-        let narrowed = narrowed(&JobQuery::parse("failed", "encrypted", "abc"), None);
+        let query = JobQuery {
+            status: Some(JobStatus::Failed),
+            failure: Some(FailureCode::Encrypted),
+            library: LibraryUid::parse("abc"),
+            name: "x".to_owned(),
+            order: JobOrder::NewestFirst,
+        };
+        let narrowed = narrowed(&query, None);
         assert_eq!(
             narrowed[0],
             (
                 "the cause encrypted".into(),
-                "/activity/?status=failed&library=abc".into()
+                "/activity/?status=failed&library=abc&q=x".into()
             )
         );
-        assert_eq!(narrowed[1].1, "/activity/?status=failed&code=encrypted");
+        assert_eq!(
+            narrowed[1].1,
+            "/activity/?status=failed&code=encrypted&library=abc"
+        );
+        assert_eq!(narrowed[2].1, "/activity/?status=failed&code=encrypted&q=x");
     }
 }

@@ -7,17 +7,18 @@ use axum::extract::{Path, State};
 use axum::response::Redirect;
 use http::{StatusCode, Uri};
 use mnemosyne_domain::ports::LibraryFilter;
-use mnemosyne_domain::{LibraryUid, McpToken, Scope, Tool};
+use mnemosyne_domain::{LibraryUid, McpToken, PageRequest, Scope, Tool};
 use mnemosyne_services::ServiceError;
 use mnemosyne_services::tokens::{TokenRequest, parse_validity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::rows::{all_libraries, library_ref};
+use super::rows::library_ref;
 use super::shell::{
-    Done, Fields, FormProblems, PageError, PageResult, Visitor, form_problems, typed, value, values,
+    Done, Fields, FormProblems, PageError, PageResult, Params, Visitor, form_problems, typed, value, values,
 };
-use super::view::{ConnectPage, ConnectionTest, Field, NewToken, Section, TokenForm, TokenRow};
+use super::typed::TypedForm;
+use super::view::{ConnectPage, ConnectionTest, Field, NewToken, Pager, Section, TokenForm, TokenRow};
 use crate::csrf::CheckedForm;
 use crate::state::AppState;
 
@@ -25,6 +26,8 @@ use crate::state::AppState;
 const TEST_PATIENCE: Duration = Duration::from_secs(3);
 /// How much of an answer the test reads, in bytes.
 const TEST_ANSWER: u64 = 4096;
+/// Tokens on one page of the list.
+const TOKENS_PER_PAGE: u64 = 20;
 /// How long a new token lives where nothing else is chosen.
 const USUAL_LIFE: &str = "90d";
 
@@ -34,11 +37,17 @@ struct Extras {
     new_token: Option<NewToken>,
     form: Option<TokenForm>,
     test: Option<ConnectionTest>,
+    /// What the list of tokens was asked for.
+    list: Params,
 }
 
 /// The page.
-pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> PageResult {
-    render(&state, &visitor, StatusCode::OK, Extras::default()).await
+pub(super) async fn show(State(state): State<AppState>, visitor: Visitor, params: Params) -> PageResult {
+    let extras = Extras {
+        list: params,
+        ..Extras::default()
+    };
+    render(&state, &visitor, StatusCode::OK, extras).await
 }
 
 /// Where somebody lands who asks to read the address of one of the page's forms.
@@ -54,13 +63,23 @@ async fn render(state: &AppState, visitor: &Visitor, status: StatusCode, extras:
         scope: Some(Scope::global()),
         ..LibraryFilter::default()
     };
-    let libraries = all_libraries(services, caller, filter).await?;
-    let (mut tokens, revoked): (Vec<_>, Vec<_>) = services
-        .tokens(caller)
-        .await?
-        .into_iter()
-        .partition(|token| token.revoked_at.is_none());
-    tokens.extend(revoked);
+    let libraries = services
+        .libraries(caller, filter, PageRequest::first(PageRequest::MAX_LIMIT))
+        .await?;
+    let mut tokens = services.tokens(caller).await?;
+    let has_tokens = !tokens.is_empty();
+    let wanted = extras.list.get("q");
+    tokens.retain(|token| contains(&token.name, wanted));
+    tokens.sort_by_key(|token| token.revoked_at.is_some());
+    let pager = Pager::new(
+        tokens.len() as u64,
+        extras.list.page(),
+        TOKENS_PER_PAGE,
+        "/connect/",
+        &[("q", wanted)],
+    );
+    let skipped = usize::try_from(pager.offset()).unwrap_or(usize::MAX);
+    let shown = tokens.into_iter().skip(skipped).take(TOKENS_PER_PAGE as usize);
     let usual = || TokenForm {
         expires_in: Field::of(USUAL_LIFE),
         ..TokenForm::default()
@@ -70,12 +89,21 @@ async fn render(state: &AppState, visitor: &Visitor, status: StatusCode, extras:
         mcp_url: state.settings().mcp_url.clone(),
         new_token: extras.new_token,
         form: extras.form.unwrap_or_else(usual),
-        tokens: tokens.into_iter().map(token_row).collect(),
-        libraries: libraries.iter().map(library_ref).collect(),
+        tokens: shown.map(token_row).collect(),
+        has_tokens,
+        filter: wanted.to_owned(),
+        pager,
+        other_libraries: libraries.total.saturating_sub(libraries.rows.len() as u64),
+        libraries: libraries.rows.iter().map(library_ref).collect(),
         test: extras.test,
         requires_token: state.settings().mcp_requires_token,
     };
     visitor.page(status, &page)
+}
+
+/// Whether a name contains a text, whatever its case.
+fn contains(name: &str, text: &str) -> bool {
+    name.to_lowercase().contains(&text.to_lowercase())
 }
 
 fn token_row(token: McpToken) -> TokenRow {
@@ -128,12 +156,40 @@ fn token_request(fields: &Fields) -> Result<TokenRequest, FormProblems> {
     })
 }
 
-/// Makes a token. The answer shows it, once; it is in no address and in no other answer.
-pub(super) async fn create_token(
-    State(state): State<AppState>,
-    visitor: Visitor,
-    CheckedForm(fields): CheckedForm<Fields>,
+/// The form as it was sent, with what is wrong with it.
+fn token_form(fields: &Fields, problems: &FormProblems) -> TokenForm {
+    TokenForm {
+        name: typed("name", value(fields, "name"), problems),
+        expires_in: typed("expires_in", value(fields, "expires_in"), problems),
+        tools: values(fields, "tool").filter_map(Tool::parse).collect(),
+        libraries: values(fields, "library").map(str::to_owned).collect(),
+    }
+}
+
+/// The page with the form as it was sent, where nothing was done with it yet.
+pub(super) async fn show_again(
+    state: &AppState,
+    visitor: &Visitor,
+    status: StatusCode,
+    fields: &Fields,
 ) -> PageResult {
+    let extras = Extras {
+        form: Some(token_form(fields, &FormProblems::new())),
+        ..Extras::default()
+    };
+    render(state, visitor, status, extras).await
+}
+
+/// Makes a token. The answer shows it, once; it is in no address and in no other answer.
+pub(super) async fn create_token(State(state): State<AppState>, form: TypedForm) -> PageResult {
+    let TypedForm {
+        visitor,
+        fields,
+        is_valid,
+    } = form;
+    if !is_valid {
+        return show_again(&state, &visitor, StatusCode::FORBIDDEN, &fields).await;
+    }
     let outcome = match token_request(&fields) {
         Ok(request) => {
             state
@@ -166,14 +222,8 @@ pub(super) async fn create_token(
             if let Some(sentences) = problems.remove("libraries") {
                 problems.entry("name".to_owned()).or_default().extend(sentences);
             }
-            let form = TokenForm {
-                name: typed("name", value(&fields, "name"), &problems),
-                expires_in: typed("expires_in", value(&fields, "expires_in"), &problems),
-                tools: values(&fields, "tool").filter_map(Tool::parse).collect(),
-                libraries: values(&fields, "library").map(str::to_owned).collect(),
-            };
             let extras = Extras {
-                form: Some(form),
+                form: Some(token_form(&fields, &problems)),
                 ..Extras::default()
             };
             render(&state, &visitor, StatusCode::UNPROCESSABLE_ENTITY, extras).await

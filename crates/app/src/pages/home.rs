@@ -8,7 +8,7 @@ use mnemosyne_domain::ports::{ItemFilter, LibraryFilter};
 use mnemosyne_domain::{JobStatus, ModelKind, PageRequest};
 
 use super::rows::{
-    KnownLibraries, all_libraries, count_jobs, failure_groups, item_row, library_row, running_jobs,
+    KnownLibraries, count_jobs, demo_questions, failure_groups, item_row, library_rows, running_jobs,
 };
 use super::shell::{Done, Fields, PageResult, Visitor};
 use super::view::{FirstSteps, HomePage, ModelLabel, Section, Totals};
@@ -16,7 +16,7 @@ use crate::csrf::CheckedForm;
 use crate::state::AppState;
 
 /// Libraries on the dashboard.
-const LIBRARIES_SHOWN: usize = 8;
+const LIBRARIES_SHOWN: u32 = 8;
 /// Items on the dashboard.
 const ITEMS_SHOWN: u32 = 8;
 /// Running jobs on the dashboard.
@@ -27,16 +27,21 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
     let services = state.services();
     let caller = &visitor.principal;
     let throughput = services.throughput(caller).await?;
-    let all = all_libraries(services, caller, LibraryFilter::default()).await?;
+    let held = services.library_totals(caller, LibraryFilter::default()).await?;
     let totals = Totals {
-        libraries: all.len() as u64,
-        items: all.iter().map(|library| library.item_count).sum(),
-        passages: all.iter().map(|library| library.chunk_count).sum(),
+        libraries: held.libraries,
+        items: held.items,
+        passages: held.chunks,
     };
-    let mut libraries = Vec::new();
-    for library in all.iter().take(LIBRARIES_SHOWN) {
-        libraries.push(library_row(services, caller, library, &throughput).await?);
-    }
+    let shown = services
+        .libraries(
+            caller,
+            LibraryFilter::default(),
+            PageRequest::first(LIBRARIES_SHOWN),
+        )
+        .await?
+        .rows;
+    let libraries = library_rows(services, caller, &shown).await?;
     let mut known = KnownLibraries::new(services, caller);
     let mut recent = Vec::new();
     for item in services
@@ -75,6 +80,7 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
             },
         ),
         first_steps,
+        questions: demo_questions(services, caller).await?,
     };
     visitor.page(StatusCode::OK, &page)
 }

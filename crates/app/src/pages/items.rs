@@ -3,17 +3,19 @@
 use axum::extract::{Path, State};
 use http::StatusCode;
 use mnemosyne_domain::ports::ConceptFilter;
-use mnemosyne_domain::{ChunkUid, Item, ItemUid, Library, PageRequest, PlaceKind, Principal};
+use mnemosyne_domain::{
+    ChunkUid, Item, ItemUid, Library, LibraryType, LibraryUid, PageRequest, PlaceKind, Principal,
+};
 use mnemosyne_services::search::{MAX_LIMIT, SearchRequest};
 use mnemosyne_services::{ServiceError, ServiceResult, Services};
 use serde_json::Value;
 
 use super::libraries::crumbs_of;
 use super::rows::{format_title, library_ref, missing, model_label};
-use super::shell::{Done, Fields, PageError, PageResult, Params, Visitor, some_of};
+use super::shell::{Done, Fields, PageError, PageResult, Params, Visitor, off_executor, some_of};
 use super::view::{
-    ConceptChip, DeletePage, Highlighter, HitWalk, ItemFacts, ItemPage, Pager, Section, encode, href,
-    outline, passages,
+    ConceptChip, DeletePage, Highlighter, HitWalk, ItemFacts, ItemPage, Pager, Section, href, outline,
+    passages,
 };
 use crate::api::items::download;
 use crate::csrf::CheckedForm;
@@ -44,9 +46,10 @@ pub(super) async fn show(
         || params.page(),
         |(_, position)| u64::from(*position) / per_page + 1,
     );
-    let query = params.get("q");
+    let results = Results::of(&params);
+    let query = results.query.as_str();
     let path = format!("/items/{}/", item.uid);
-    let pager = Pager::new(item.chunk_count, number, per_page, &path, &[("q", query)]);
+    let pager = Pager::new(item.chunk_count, number, per_page, &path, &results.pairs());
     let chunks = services
         .chunks(
             caller,
@@ -63,21 +66,35 @@ pub(super) async fn show(
         .concepts(caller, concept_filter, PageRequest::first(CONCEPTS_SHOWN))
         .await?
         .rows;
-    let target_uid = target.as_ref().map(|(uid, _)| uid);
-    let walk = walk(services, caller, &item, &library, query, target_uid).await?;
+    let target_uid = target.map(|(uid, _)| uid);
+    let walk = walk(services, caller, &item, &library, &results, target_uid.as_ref()).await?;
+    let blocks = match (chunks.first(), chunks.last()) {
+        (Some(first), Some(last)) => {
+            let stretch = first.byte_start..last.byte_end;
+            services.item_blocks(caller, &item.uid, stretch).await?
+        }
+        _ => Vec::new(),
+    };
     let library_ref = library_ref(&library);
     let mut frame = visitor
         .frame(&state, item.title.as_str(), Section::Libraries)
         .await;
     frame.crumbs = crumbs_of(&library_ref);
     frame.query = query.to_owned();
+    let words = query.to_owned();
+    let (passages, outline) = off_executor(move || {
+        let highlighter = Highlighter::new(&words);
+        let passages = passages(&chunks, &blocks, &highlighter, target_uid.as_ref());
+        (passages, outline(&chunks))
+    })
+    .await?;
     let page = ItemPage {
         frame,
         uid: item.uid.clone(),
         library: library_ref,
         facts: facts(services, caller, &item).await?,
-        passages: passages(&chunks, &Highlighter::new(query), target_uid),
-        outline: outline(&chunks),
+        passages,
+        outline,
         pager,
         concepts_are_local: concepts.iter().any(|concept| concept.extracted_by == "local"),
         concepts: concepts
@@ -93,6 +110,62 @@ pub(super) async fn show(
         may_delete: true,
     };
     visitor.page(StatusCode::OK, &page)
+}
+
+/// The search that led to an item, as the address keeps it for the way back. What is not understood narrows nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Results {
+    query: String,
+    library: String,
+    kind: &'static str,
+    /// The page of the results; empty for the first.
+    page: String,
+}
+
+impl Results {
+    fn of(params: &Params) -> Self {
+        Self {
+            query: params.get("q").to_owned(),
+            library: LibraryUid::parse(params.get("library"))
+                .map(|uid| uid.to_string())
+                .unwrap_or_default(),
+            kind: LibraryType::parse(params.get("type"))
+                .map(LibraryType::as_str)
+                .unwrap_or_default(),
+            page: match params.get("results").parse::<u32>() {
+                Ok(page) if page > 1 => page.to_string(),
+                _ => String::new(),
+            },
+        }
+    }
+
+    /// As pages of the item keep it.
+    fn pairs(&self) -> [(&'static str, &str); 4] {
+        [
+            ("q", &self.query),
+            ("library", &self.library),
+            ("type", self.kind),
+            ("results", &self.page),
+        ]
+    }
+
+    /// The way back to all results. The global search does not see a workspace's library, so from an item of one it leads
+    /// to the search inside it.
+    fn href(&self, library: &Library) -> String {
+        let inside = match (&self.library, &library.workspace_id) {
+            (chosen, None) => chosen.as_str(),
+            (_, Some(_)) => library.uid.as_str(),
+        };
+        href(
+            "/search/",
+            &[
+                ("q", &self.query),
+                ("library", inside),
+                ("type", self.kind),
+                ("page", &self.page),
+            ],
+        )
+    }
 }
 
 /// The passage that an address names, with its position; `None` where the item has no such passage (any more).
@@ -155,16 +228,16 @@ async fn walk(
     caller: &Principal,
     item: &Item,
     library: &Library,
-    query: &str,
+    results: &Results,
     target: Option<&ChunkUid>,
 ) -> ServiceResult<Option<HitWalk>> {
-    if query.is_empty() {
+    if results.query.is_empty() {
         return Ok(None);
     }
     let workspace = library.workspace_id.as_ref().map(ToString::to_string);
     let request = SearchRequest {
-        query: query.to_owned(),
-        workspace_id: workspace.clone(),
+        query: results.query.clone(),
+        workspace_id: workspace,
         library_uid: Some(library.uid.to_string()),
         item_uid: Some(item.uid.to_string()),
         limit: Some(MAX_LIMIT),
@@ -175,28 +248,33 @@ async fn walk(
         Err(ServiceError::Invalid(_) | ServiceError::Unavailable(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    // The global search does not see a workspace's library, so the way back leads to the search inside it.
-    let own_library = if workspace.is_some() {
-        library.uid.as_str()
-    } else {
-        ""
-    };
-    let back = href("/search/", &[("q", query), ("library", own_library)]);
-    Ok(Some(steps(&item.uid, query, &hits, target, back)))
+    Ok(Some(steps(
+        &item.uid,
+        results,
+        &hits,
+        target,
+        results.href(library),
+    )))
 }
 
-fn steps(item: &ItemUid, query: &str, hits: &[ChunkUid], target: Option<&ChunkUid>, back: String) -> HitWalk {
+fn steps(
+    item: &ItemUid,
+    results: &Results,
+    hits: &[ChunkUid],
+    target: Option<&ChunkUid>,
+    back: String,
+) -> HitWalk {
     let here = target.and_then(|target| hits.iter().position(|hit| hit == target));
+    let path = format!("/items/{item}/");
     let address = |index: usize| {
         let hit = hits.get(index)?;
-        Some(format!(
-            "/items/{}/?chunk={hit}&q={}#c-{hit}",
-            item,
-            encode(query)
-        ))
+        let pairs: Vec<_> = std::iter::once(("chunk", hit.as_str()))
+            .chain(results.pairs())
+            .collect();
+        Some(format!("{}#c-{hit}", href(&path, &pairs)))
     };
     HitWalk {
-        query: query.to_owned(),
+        query: results.query.clone(),
         number: here.map(|index| index as u64 + 1),
         total: hits.len() as u64,
         previous: here.and_then(|index| address(index.checked_sub(1)?)),
@@ -278,11 +356,17 @@ mod tests {
         let hits: Vec<ChunkUid> = (0..3).map(|position| ChunkUid::derive(&uid, position)).collect();
         let to = |index: usize| {
             Some(format!(
-                "/items/{uid}/?chunk={}&q=a%20b#c-{}",
+                "/items/{uid}/?chunk={}&q=a%20b&type=music&results=3#c-{}",
                 hits[index], hits[index]
             ))
         };
-        let at = |target: Option<&ChunkUid>| steps(&uid, "a b", &hits, target, String::new());
+        let results = Results {
+            query: "a b".to_owned(),
+            kind: "music",
+            page: "3".to_owned(),
+            ..Results::default()
+        };
+        let at = |target: Option<&ChunkUid>| steps(&uid, &results, &hits, target, String::new());
         let first = at(Some(&hits[0]));
         assert_eq!((first.number, first.previous, first.next), (Some(1), None, to(1)));
         let last = at(Some(&hits[2]));

@@ -3,7 +3,9 @@
 use axum::extract::{Path, State};
 use chrono::Utc;
 use http::StatusCode;
-use mnemosyne_domain::ports::{ItemFilter, ItemOrder, LibraryFilter, LibraryUpdate, Throughput};
+use mnemosyne_domain::ports::{
+    ItemFilter, ItemOrder, LibraryFilter, LibraryOrder, LibraryUpdate, Throughput,
+};
 use mnemosyne_domain::{
     JobStatus, Library, LibraryType, LibraryUid, PageRequest, Principal, ProfileOverrides,
 };
@@ -11,11 +13,13 @@ use mnemosyne_services::libraries::LibraryRequest;
 use mnemosyne_services::{Format, ServiceError, ServiceResult, Services};
 
 use super::rows::{
-    KnownLibraries, count_jobs, failure_groups, item_row, library_ref, library_row, running_jobs,
+    KnownLibraries, count_jobs, failure_groups, item_row, library_ref, library_row, library_rows,
+    running_jobs,
 };
 use super::shell::{
     Done, Fields, FormProblems, PageError, PageResult, Params, Visitor, form_problems, some_of, typed, value,
 };
+use super::typed::TypedForm;
 use super::view::{
     Choice, Crumb, DeletePage, Field, ItemListQuery, ItemSort, LibrariesPage, LibraryEditPage, LibraryLive,
     LibraryNewPage, LibraryPage, LibraryRef, Pager, SamplePassage, Section, Upload, href,
@@ -45,24 +49,59 @@ pub(super) fn crumbs_of(library: &LibraryRef) -> Vec<Crumb> {
     ]
 }
 
+/// An order of the list of libraries.
+struct LibrarySort {
+    /// The value of `sort`, empty for the usual order.
+    word: &'static str,
+    label: &'static str,
+    order: LibraryOrder,
+}
+
+/// The orders of the list, the usual one first.
+const LIBRARY_SORTS: [LibrarySort; 4] = [
+    LibrarySort {
+        word: "",
+        label: "Name",
+        order: LibraryOrder::ByName,
+    },
+    LibrarySort {
+        word: "newest",
+        label: "Newest first",
+        order: LibraryOrder::NewestFirst,
+    },
+    LibrarySort {
+        word: "items",
+        label: "Most items",
+        order: LibraryOrder::MostItemsFirst,
+    },
+    LibrarySort {
+        word: "passages",
+        label: "Most passages",
+        order: LibraryOrder::MostChunksFirst,
+    },
+];
+
 /// The list.
 pub(super) async fn list(State(state): State<AppState>, visitor: Visitor, params: Params) -> PageResult {
     let services = state.services();
     let caller = &visitor.principal;
     let (name, kind) = (params.get("q"), LibraryType::parse(params.get("type")));
+    let kind_word = kind.map(LibraryType::as_str).unwrap_or_default();
+    let sort = LIBRARY_SORTS
+        .iter()
+        .find(|sort| sort.word == params.get("sort"))
+        .unwrap_or(&LIBRARY_SORTS[0]);
     let filter = LibraryFilter {
         library_type: kind,
         name_contains: (!name.is_empty()).then(|| name.to_owned()),
+        order: sort.order,
         ..LibraryFilter::default()
     };
     let mut page = PageRequest::first(LIBRARIES_PER_PAGE);
     let number = params.page();
     page.offset = (number - 1) * u64::from(LIBRARIES_PER_PAGE);
     let mut found = services.libraries(caller, filter.clone(), page).await?;
-    let others = [
-        ("q", name),
-        ("type", kind.map(LibraryType::as_str).unwrap_or_default()),
-    ];
+    let others = [("q", name), ("type", kind_word), ("sort", sort.word)];
     let pager = Pager::new(
         found.total,
         number,
@@ -82,16 +121,26 @@ pub(super) async fn list(State(state): State<AppState>, visitor: Visitor, params
                 .await?
                 .total
                 == 0);
-    let throughput = services.throughput(caller).await?;
-    let mut libraries = Vec::with_capacity(found.rows.len());
-    for library in &found.rows {
-        libraries.push(library_row(services, caller, library, &throughput).await?);
-    }
     let page = LibrariesPage {
         frame: visitor.frame(&state, "Libraries", Section::Libraries).await,
-        libraries,
+        libraries: library_rows(services, caller, &found.rows).await?,
         filter: name.to_owned(),
-        types: type_choices("/libraries/", kind, &[("q", name)]),
+        kind: kind_word.to_owned(),
+        sort: sort.word.to_owned(),
+        types: type_choices("/libraries/", kind, &[("q", name), ("sort", sort.word)]),
+        sorts: LIBRARY_SORTS
+            .iter()
+            .map(|choice| Choice {
+                label: choice.label.to_owned(),
+                href: href(
+                    "/libraries/",
+                    &[("q", name), ("type", kind_word), ("sort", choice.word)],
+                ),
+                count: None,
+                is_chosen: choice.word == sort.word,
+                kind: None,
+            })
+            .collect(),
         pager,
         is_empty,
         demo_available: is_empty,
@@ -154,12 +203,26 @@ async fn render_new(
     visitor.page(status, &page)
 }
 
-/// Makes a library.
-pub(super) async fn create(
-    State(state): State<AppState>,
-    visitor: Visitor,
-    CheckedForm(fields): CheckedForm<Fields>,
+/// The form for a new library as it was sent, where nothing was done with it yet.
+pub(super) async fn show_new_again(
+    state: &AppState,
+    visitor: &Visitor,
+    status: StatusCode,
+    fields: &Fields,
 ) -> PageResult {
+    render_new(state, visitor, status, fields, &FormProblems::new()).await
+}
+
+/// Makes a library.
+pub(super) async fn create(State(state): State<AppState>, form: TypedForm) -> PageResult {
+    let TypedForm {
+        visitor,
+        fields,
+        is_valid,
+    } = form;
+    if !is_valid {
+        return show_new_again(&state, &visitor, StatusCode::FORBIDDEN, &fields).await;
+    }
     let request = LibraryRequest {
         name: value(&fields, "name").to_owned(),
         library_type: value(&fields, "library_type").to_owned(),
@@ -252,7 +315,7 @@ pub(super) async fn render(
     let page = LibraryPage {
         live: live(services, caller, library, &frame.csrf, &throughput).await?,
         frame,
-        row: library_row(services, caller, library, &throughput).await?,
+        row: library_row(services, caller, library).await?,
         profile: library.profile(),
         items: found.rows.iter().map(|item| item_row(item, None)).collect(),
         query,
@@ -415,13 +478,35 @@ async fn render_edit(
     visitor.page(status, &page)
 }
 
+/// The form for a library as it was sent, where nothing was done with it yet.
+pub(super) async fn show_edit_again(
+    state: &AppState,
+    visitor: &Visitor,
+    status: StatusCode,
+    uid: &str,
+    fields: &Fields,
+) -> PageResult {
+    let library = state
+        .services()
+        .library(&visitor.principal, &library_uid(uid)?)
+        .await?;
+    render_edit(state, visitor, &library, status, fields, &FormProblems::new()).await
+}
+
 /// Changes a library. What already has passages keeps them.
 pub(super) async fn change(
     State(state): State<AppState>,
-    visitor: Visitor,
     Path(uid): Path<String>,
-    CheckedForm(fields): CheckedForm<Fields>,
+    form: TypedForm,
 ) -> PageResult {
+    let TypedForm {
+        visitor,
+        fields,
+        is_valid,
+    } = form;
+    if !is_valid {
+        return show_edit_again(&state, &visitor, StatusCode::FORBIDDEN, &uid, &fields).await;
+    }
     let services = state.services();
     let library = services.library(&visitor.principal, &library_uid(&uid)?).await?;
     let outcome = match overrides(&fields) {

@@ -13,11 +13,12 @@ use axum::response::{Html, IntoResponse};
 use chrono::Utc;
 use futures::Stream;
 use http::{HeaderValue, StatusCode, header};
-use mnemosyne_domain::{JobStatus, LibraryUid, Principal};
+use mnemosyne_domain::{JobId, JobStatus, LibraryUid, Principal};
 use mnemosyne_services::ServiceResult;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::activity::{job_id, live as one_job};
 use super::libraries::{library_uid, live as library};
 use super::rows::{KnownLibraries, count_jobs, failure_groups, next_jobs, running_jobs};
 use super::shell::{PageError, PageResult, Params, Visitor, badge_of};
@@ -93,43 +94,67 @@ struct Fragment {
     is_busy: bool,
 }
 
+/// What a page is about that keeps itself up to date.
+#[derive(Clone, Debug)]
+enum Subject {
+    /// What is going on in all libraries.
+    Everything,
+    /// What is being ingested into one library.
+    Library(LibraryUid),
+    /// One job.
+    Job(JobId),
+}
+
+impl Subject {
+    fn of(params: &Params) -> Result<Self, PageError> {
+        match (params.get("job"), params.get("library")) {
+            ("", "") => Ok(Self::Everything),
+            ("", text) => library_uid(text).map(Self::Library),
+            (text, _) => job_id(text).map(Self::Job),
+        }
+    }
+}
+
 async fn render(
     state: &AppState,
     caller: &Principal,
-    scope: Option<&LibraryUid>,
+    subject: &Subject,
     csrf: &str,
 ) -> Result<Fragment, PageError> {
     let services = state.services();
-    let Some(uid) = scope else {
-        let live = activity(state, caller, csrf).await?;
-        return Ok(Fragment {
-            is_busy: !live.is_idle(),
-            html: live.render()?,
-        });
-    };
-    let found = services.library(caller, uid).await?;
-    let throughput = services.throughput(caller).await?;
-    let live = library(services, caller, &found, csrf, &throughput).await?;
-    Ok(Fragment {
-        is_busy: !live.running.is_empty() || live.waiting > 0,
-        html: live.render()?,
-    })
-}
-
-fn scope(params: &Params) -> Result<Option<LibraryUid>, PageError> {
-    match params.get("library") {
-        "" => Ok(None),
-        text => library_uid(text).map(Some),
+    match subject {
+        Subject::Everything => {
+            let live = activity(state, caller, csrf).await?;
+            Ok(Fragment {
+                is_busy: !live.is_idle(),
+                html: live.render()?,
+            })
+        }
+        Subject::Library(uid) => {
+            let found = services.library(caller, uid).await?;
+            let throughput = services.throughput(caller).await?;
+            let live = library(services, caller, &found, csrf, &throughput).await?;
+            Ok(Fragment {
+                is_busy: !live.running.is_empty() || live.waiting > 0,
+                html: live.render()?,
+            })
+        }
+        Subject::Job(id) => {
+            let live = one_job(state, caller, id, csrf).await?;
+            Ok(Fragment {
+                is_busy: live.job.can_cancel(),
+                html: live.render()?,
+            })
+        }
     }
 }
 
 /// The fragment as it stands.
 pub(super) async fn fragment(State(state): State<AppState>, visitor: Visitor, params: Params) -> PageResult {
-    let scope = scope(&params)?;
     let fragment = render(
         &state,
         &visitor.principal,
-        scope.as_ref(),
+        &Subject::of(&params)?,
         &visitor.csrf.token(),
     )
     .await?;
@@ -143,9 +168,11 @@ pub(super) async fn stream(
     visitor: Visitor,
     params: Params,
 ) -> PageResult {
-    let scope = scope(&params)?;
-    if let Some(uid) = &scope {
-        state.services().library(&visitor.principal, uid).await?;
+    let subject = Subject::of(&params)?;
+    match &subject {
+        Subject::Everything => {}
+        Subject::Library(uid) => drop(state.services().library(&visitor.principal, uid).await?),
+        Subject::Job(id) => drop(state.services().job(&visitor.principal, id).await?),
     }
     let Ok(place) = places.try_acquire_owned() else {
         return Err(ApiError::new(
@@ -159,7 +186,7 @@ pub(super) async fn stream(
         csrf: visitor.csrf.token(),
         principal: visitor.principal,
         session_key: visitor.session_key,
-        scope,
+        subject,
         shown: None,
         pause: None,
         session_checked: Instant::now(),
@@ -185,7 +212,7 @@ struct Follower {
     state: AppState,
     principal: Principal,
     session_key: String,
-    scope: Option<LibraryUid>,
+    subject: Subject,
     csrf: String,
     /// What the page shows.
     shown: Option<String>,
@@ -218,16 +245,9 @@ impl Follower {
             if stop.is_cancelled() || !self.is_still_signed_in().await {
                 return None;
             }
-            let fragment = match render(
-                &self.state,
-                &self.principal,
-                self.scope.as_ref(),
-                &self.csrf,
-            )
-            .await
-            {
+            let fragment = match render(&self.state, &self.principal, &self.subject, &self.csrf).await {
                 Ok(fragment) => fragment,
-                // The library is gone, or a store is away; the browser connects again and hears which.
+                // What the page is about is gone, or a store is away; the browser connects again and hears which.
                 Err(_) => return None,
             };
             self.pause = Some(if fragment.is_busy { BUSY_PAUSE } else { IDLE_PAUSE });

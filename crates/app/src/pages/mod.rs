@@ -13,7 +13,8 @@
 //! | `live` | `/activity/live/`, `/activity/stream/` |
 //! | `connect` | `/connect/…` |
 //!
-//! `view` holds what the pages show, `shell` what all handlers share, `rows` what several pages list.
+//! `view` holds what the pages show, `shell` what all handlers share, `rows` what several pages list, `typed` what keeps
+//! that nothing typed is lost.
 
 mod account;
 mod activity;
@@ -25,6 +26,7 @@ mod live;
 mod rows;
 mod search;
 mod shell;
+mod typed;
 mod upload;
 pub mod view;
 

@@ -11,13 +11,11 @@ use mnemosyne_domain::{
 use mnemosyne_services::{Format, ServiceError, ServiceResult, Services};
 
 use super::view::{
-    FailureGroup, ItemRow, JobRow, LibraryRef, LibraryRow, ModelLabel, RunningJob, WaitingJob,
+    FailureGroup, ItemRow, JobRow, LibraryRef, LibraryRow, ModelLabel, QuestionLink, RunningJob, WaitingJob,
 };
 
 /// How many running jobs a page shows.
 pub(super) const RUNNING_SHOWN: u32 = 20;
-/// The most libraries that a list of choices walks through.
-const MAX_LIBRARIES: u64 = 5_000;
 
 /// A library's name, type and address.
 pub(super) fn library_ref(library: &Library) -> LibraryRef {
@@ -41,35 +39,54 @@ pub(super) fn model_label(services: &Services, name: &str) -> ModelLabel {
     }
 }
 
-/// A library in a list.
+/// Libraries in a list, with how many of their jobs are open and failed.
+pub(super) async fn library_rows(
+    services: &Services,
+    caller: &Principal,
+    libraries: &[Library],
+) -> ServiceResult<Vec<LibraryRow>> {
+    let uids: Vec<LibraryUid> = libraries.iter().map(|library| library.uid.clone()).collect();
+    let counts = services.unsettled_jobs(caller, &uids).await?;
+    Ok(libraries
+        .iter()
+        .map(|library| row_of(services, library, &counts))
+        .collect())
+}
+
+/// One library as lists show it.
 pub(super) async fn library_row(
     services: &Services,
     caller: &Principal,
     library: &Library,
-    throughput: &Throughput,
 ) -> ServiceResult<LibraryRow> {
-    let mut jobs = [0_u64; 3];
-    for (number, status) in
-        jobs.iter_mut()
-            .zip([JobStatus::Pending, JobStatus::Processing, JobStatus::Failed])
-    {
-        *number = count_jobs(services, caller, Some(&library.uid), status, throughput).await?;
-    }
-    let [pending, processing, failed] = jobs;
-    Ok(LibraryRow {
+    let counts = services
+        .unsettled_jobs(caller, std::slice::from_ref(&library.uid))
+        .await?;
+    Ok(row_of(services, library, &counts))
+}
+
+fn row_of(services: &Services, library: &Library, counts: &[(LibraryUid, JobStatus, u64)]) -> LibraryRow {
+    let jobs = |are_failed: bool| {
+        counts
+            .iter()
+            .filter(|(uid, status, _)| *uid == library.uid && (*status == JobStatus::Failed) == are_failed)
+            .map(|(_, _, number)| number)
+            .sum()
+    };
+    LibraryRow {
         library: library_ref(library),
         description: library.description.clone(),
         workspace: library.workspace_id.as_ref().map(ToString::to_string),
         items: library.item_count,
         passages: library.chunk_count,
-        open_jobs: pending + processing,
-        failed_jobs: failed,
+        open_jobs: jobs(false),
+        failed_jobs: jobs(true),
         model: library
             .embedding_model
             .as_deref()
             .map(|name| model_label(services, name)),
         created_at: library.created_at,
-    })
+    }
 }
 
 /// How many jobs are in a state, in one library or in all. Asks nothing where all libraries together have none.
@@ -87,35 +104,16 @@ pub(super) async fn count_jobs(
     let filter = JobFilter {
         status: Some(status),
         library_uid: Some(library.clone()),
-        failure: None,
+        ..JobFilter::default()
     };
     Ok(services.jobs(caller, &filter, PageRequest::first(1)).await?.total)
-}
-
-/// All libraries inside a filter, by name.
-pub(super) async fn all_libraries(
-    services: &Services,
-    caller: &Principal,
-    filter: LibraryFilter,
-) -> ServiceResult<Vec<Library>> {
-    let mut page = PageRequest::first(PageRequest::MAX_LIMIT);
-    let mut found = Vec::new();
-    loop {
-        let part = services.libraries(caller, filter.clone(), page).await?;
-        page.offset += part.rows.len() as u64;
-        let is_last = part.rows.is_empty() || page.offset >= part.total.min(MAX_LIBRARIES);
-        found.extend(part.rows);
-        if is_last {
-            return Ok(found);
-        }
-    }
 }
 
 /// Libraries that rows refer to, each asked for once.
 pub(super) struct KnownLibraries<'s> {
     services: &'s Services,
     caller: &'s Principal,
-    known: HashMap<LibraryUid, Option<LibraryRef>>,
+    known: HashMap<LibraryUid, Option<Library>>,
 }
 
 impl<'s> KnownLibraries<'s> {
@@ -128,19 +126,51 @@ impl<'s> KnownLibraries<'s> {
         }
     }
 
-    /// The library, or `None` where it is gone.
+    /// The library's name, type and address, or `None` where it is gone.
     pub(super) async fn get(&mut self, uid: &LibraryUid) -> ServiceResult<Option<LibraryRef>> {
+        Ok(self.whole(uid).await?.as_ref().map(library_ref))
+    }
+
+    /// The library, or `None` where it is gone.
+    pub(super) async fn whole(&mut self, uid: &LibraryUid) -> ServiceResult<Option<Library>> {
         if let Some(known) = self.known.get(uid) {
             return Ok(known.clone());
         }
         let found = match self.services.library(self.caller, uid).await {
-            Ok(library) => Some(library_ref(&library)),
+            Ok(library) => Some(library),
             Err(ServiceError::NotFound(_)) => None,
             Err(error) => return Err(error),
         };
         self.known.insert(uid.clone(), found.clone());
         Ok(found)
     }
+
+    /// The first libraries of a list.
+    pub(super) async fn first(&mut self, filter: LibraryFilter, at_most: u32) -> ServiceResult<Vec<Library>> {
+        let page = PageRequest::first(at_most);
+        let found = self.services.libraries(self.caller, filter, page).await?.rows;
+        for library in &found {
+            self.known.insert(library.uid.clone(), Some(library.clone()));
+        }
+        Ok(found)
+    }
+
+    /// The use cases that are asked.
+    pub(super) fn services(&self) -> &'s Services {
+        self.services
+    }
+}
+
+/// Questions to try, while the demo library is there.
+pub(super) async fn demo_questions(
+    services: &Services,
+    caller: &Principal,
+) -> ServiceResult<Vec<QuestionLink>> {
+    let questions = services.demo_questions(caller).await?;
+    Ok(questions
+        .into_iter()
+        .map(|question| QuestionLink { text: question.text })
+        .collect())
 }
 
 /// The kind of a file as people call it.
@@ -190,7 +220,7 @@ pub(super) async fn running_jobs(
     let filter = JobFilter {
         status: Some(JobStatus::Processing),
         library_uid: library.cloned(),
-        failure: None,
+        ..JobFilter::default()
     };
     let found = libraries
         .services
@@ -299,10 +329,12 @@ pub(super) async fn failure_groups(
             status: Some(JobStatus::Failed),
             library_uid: library.cloned(),
             failure: Some(code),
+            ..JobFilter::default()
         };
         let found = services.jobs(caller, &filter, PageRequest::first(1)).await?;
         if let Some(latest) = found.rows.into_iter().next() {
             groups.push(FailureGroup {
+                library: library.cloned(),
                 code,
                 count: found.total,
                 latest_message: latest.error.map(|failure| failure.message).unwrap_or_default(),

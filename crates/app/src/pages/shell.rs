@@ -12,7 +12,7 @@ use chrono::Utc;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use mnemosyne_domain::{JobStatus, Principal};
-use mnemosyne_services::ServiceError;
+use mnemosyne_services::{ServiceError, ServiceResult};
 
 use super::view::{
     ActivityBadge, ErrorPage, Field, Frame, Notice, NoticeKind, Section, Viewer, count, plural,
@@ -44,6 +44,8 @@ pub(super) enum Done {
     ItemDeleted,
     /// This many files were taken.
     Uploaded(u64),
+    /// Files were taken, and this many of them take the place of earlier ones.
+    Replacing(u64),
     /// A job was put back to work.
     Retried,
     /// So many jobs were put back to work.
@@ -64,6 +66,7 @@ impl Done {
             Self::LibraryDeleted(items) => ("gone", items),
             Self::ItemDeleted => ("itemgone", 0),
             Self::Uploaded(files) => ("uploaded", files),
+            Self::Replacing(files) => ("replacing", files),
             Self::Retried => ("retried", 0),
             Self::RetriedMany(jobs) => ("retriedmany", jobs),
             Self::Cancelled => ("cancelled", 0),
@@ -82,6 +85,7 @@ impl Done {
             "gone" => Self::LibraryDeleted(number),
             "itemgone" => Self::ItemDeleted,
             "uploaded" => Self::Uploaded(number),
+            "replacing" => Self::Replacing(number),
             "retried" => Self::Retried,
             "retriedmany" => Self::RetriedMany(number),
             "cancelled" => Self::Cancelled,
@@ -108,6 +112,20 @@ impl Done {
                     format!(
                         "{} taken; each shows up here once it is read.",
                         plural(files, "file was", "files were")
+                    ),
+                )
+            },
+            Self::Replacing(files) => Notice {
+                link: activity(),
+                ..Notice::new(
+                    NoticeKind::Good,
+                    format!(
+                        "The files were taken; {} of the same name as soon as it is read.",
+                        plural(
+                            files,
+                            "of them replaces an earlier one",
+                            "of them replace earlier ones"
+                        )
                     ),
                 )
             },
@@ -149,6 +167,31 @@ pub(super) struct Visitor {
     /// How the page was asked for.
     pub(super) info: RequestInfo,
     done: Option<Done>,
+    /// What came between a form and its sending.
+    pub(super) interruption: Option<Interruption>,
+}
+
+/// What came between a form and its sending, so that it is shown again and nothing was done yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interruption {
+    /// The page it was sent from does not fit the browser's secret any more.
+    PageOutOfDate,
+    /// The session had ended; the visitor signed in again.
+    SessionEnded,
+}
+
+impl Interruption {
+    fn notice(self) -> Notice {
+        let text = match self {
+            Self::PageOutOfDate => {
+                "The page was out of date, so nothing was done yet. What you typed is still here; send it again."
+            }
+            Self::SessionEnded => {
+                "Your session had ended, so nothing was done yet. What you typed is still here; send it again."
+            }
+        };
+        Notice::new(NoticeKind::Warning, text)
+    }
 }
 
 impl FromRequestParts<AppState> for Visitor {
@@ -186,6 +229,7 @@ impl FromRequestParts<AppState> for Visitor {
             session_key: signed_in.session_key,
             csrf,
             info,
+            interruption: None,
             done: jar
                 .get(NOTICE_COOKIE)
                 .and_then(|cookie| Done::decode(cookie.value())),
@@ -194,6 +238,18 @@ impl FromRequestParts<AppState> for Visitor {
 }
 
 impl Visitor {
+    /// Somebody who signed in a moment ago, before whom a form is that the end of the session interrupted.
+    pub(super) fn returned(principal: Principal, session_key: String, csrf: Csrf, info: RequestInfo) -> Self {
+        Self {
+            principal,
+            session_key,
+            csrf,
+            info,
+            done: None,
+            interruption: Some(Interruption::SessionEnded),
+        }
+    }
+
     /// The user's name.
     pub(super) fn username(&self) -> &str {
         match &self.principal {
@@ -213,6 +269,7 @@ impl Visitor {
         frame.section = section.into();
         frame.viewer = viewer(&self.principal);
         frame.notices = self.done.map(Done::notice).into_iter().collect();
+        frame.notices.extend(self.interruption.map(Interruption::notice));
         frame.badge = badge(state, &self.principal).await;
         frame
     }
@@ -294,6 +351,15 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// The parameters of these names and values.
+    #[cfg(test)]
+    pub(super) fn from_pairs(pairs: &[(&str, &str)]) -> Self {
+        let owned = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self(owned.collect())
+    }
+
     /// A parameter without surrounding white space; empty where it is absent.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map(|value| value.trim()).unwrap_or_default()
@@ -497,6 +563,15 @@ fn title(status: StatusCode) -> &'static str {
     }
 }
 
+/// Runs work of more than half a millisecond beside the executor.
+pub(super) async fn off_executor<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> ServiceResult<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ServiceError::Internal(format!("a page broke its maker: {error}")))
+}
+
 /// A number of things with its thousands apart, and nothing where there are none.
 pub(super) fn some_of(number: u64, one: &str, many: &str) -> Option<String> {
     match number {
@@ -518,6 +593,7 @@ mod tests {
             Done::LibraryDeleted(7),
             Done::ItemDeleted,
             Done::Uploaded(3),
+            Done::Replacing(2),
             Done::Retried,
             Done::RetriedMany(0),
             Done::Cancelled,

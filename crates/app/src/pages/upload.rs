@@ -1,11 +1,16 @@
 //! Files for a library, from the page's form (several at once) or from its drop zone (one a request, answered as JSON).
+//!
+//! A library knows a source by its name, so that a later version of a file replaces the earlier one. Before a file that
+//! came from a folder the drop zone sends `source_ref`, its path inside what was dropped: files of one name in several
+//! folders are several sources. Without it a file is known by its own name.
 
 use axum::Json;
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
-use mnemosyne_domain::ports::Enqueued;
-use mnemosyne_domain::{Library, Queue};
+use mnemosyne_domain::ports::{Enqueued, ItemFilter, JobFilter};
+use mnemosyne_domain::{JobStatus, Library, PageRequest, Principal, Queue};
+use mnemosyne_services::Services;
 use mnemosyne_services::ingest::IngestRequest;
 use serde_json::json;
 
@@ -19,6 +24,8 @@ use crate::upload::{FILE_FIELD, base_name, store, text, within};
 
 /// How long a browser may be silent between two files.
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// The field that names the source of the file after it.
+const SOURCE_FIELD: &str = "source_ref";
 /// The most files of one form.
 const MAX_FILES: usize = 10_000;
 
@@ -28,10 +35,17 @@ struct Refused {
     error: ApiError,
 }
 
+/// A file that was taken.
+struct Taken {
+    enqueued: Enqueued,
+    /// Whether it takes the place of an earlier version of the same source.
+    replaces: bool,
+}
+
 /// What became of the files of a form.
 #[derive(Default)]
 struct Received {
-    taken: Vec<Enqueued>,
+    taken: Vec<Taken>,
     refused: Vec<Refused>,
 }
 
@@ -70,8 +84,12 @@ pub(super) async fn receive(
         Audience::Program => Ok(as_json(received)),
         Audience::Person => {
             if received.refused.is_empty() {
-                let taken = received.taken.len() as u64;
-                return Ok(visitor.done(Done::Uploaded(taken), &library_ref(&library).href()));
+                let replacing = received.taken.iter().filter(|taken| taken.replaces).count();
+                let done = match replacing {
+                    0 => Done::Uploaded(received.taken.len() as u64),
+                    files => Done::Replacing(files as u64),
+                };
+                return Ok(visitor.done(done, &library_ref(&library).href()));
             }
             let (status, problem) = (status(&received), problem(&received));
             render(&state, &visitor, &library, &params, status, Some(problem)).await
@@ -89,11 +107,13 @@ async fn receive_files(
     let services = state.services();
     let mut received = Received::default();
     let mut token = None;
+    let mut source_ref = None;
     let mut is_checked = false;
     let mut parts = 0;
     while let Some(field) = within(SILENCE, form.next_field()).await? {
         parts += 1;
-        if parts > MAX_FILES {
+        // A file may bring a part with the name of its source.
+        if parts > 2 * MAX_FILES {
             return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "invalid_form",
@@ -103,8 +123,10 @@ async fn receive_files(
         let name = field.name().unwrap_or_default().to_owned();
         if name != FILE_FIELD {
             let value = text(&name, field).await?;
-            if name == csrf::FORM_FIELD {
-                token = Some(value);
+            match name.as_str() {
+                csrf::FORM_FIELD => token = Some(value),
+                SOURCE_FIELD => source_ref = Some(value).filter(|value| !value.trim().is_empty()),
+                _ => {}
             }
             continue;
         }
@@ -118,6 +140,8 @@ async fn receive_files(
             )?;
             is_checked = true;
         }
+        // It belongs to the file that follows it and to no other.
+        let source_ref = source_ref.take();
         let filename = field.file_name().map(base_name).unwrap_or_default();
         if filename.is_empty() {
             // What a browser sends where no file was chosen.
@@ -127,6 +151,8 @@ async fn receive_files(
             .content_type()
             .filter(|kind| !kind.is_empty() && *kind != "application/octet-stream")
             .map(str::to_owned);
+        let source = source_ref.as_deref().unwrap_or(&filename);
+        let is_known = is_known(services, &visitor.principal, library, &filename, source).await?;
         let upload = match store(services, &visitor.principal, field).await {
             Ok(upload) => upload,
             Err(error) if error.0.code == "invalid_form" => return Err(error),
@@ -137,6 +163,7 @@ async fn receive_files(
         };
         let request = IngestRequest {
             library_uid: Some(library.uid.to_string()),
+            source_ref,
             filename: Some(filename.clone()),
             content_type,
             ..IngestRequest::default()
@@ -149,7 +176,10 @@ async fn receive_files(
                 .await
         });
         match asked.await {
-            Ok(Ok(enqueued)) => received.taken.push(enqueued),
+            Ok(Ok(enqueued)) => received.taken.push(Taken {
+                replaces: is_known && !enqueued.deduplicated,
+                enqueued,
+            }),
             Ok(Err(error)) => received.refused.push(Refused {
                 filename,
                 error: error.into(),
@@ -179,6 +209,39 @@ async fn receive_files(
         });
     }
     Ok(received)
+}
+
+/// Whether a library holds a version of a source already, or is about to.
+async fn is_known(
+    services: &Services,
+    caller: &Principal,
+    library: &Library,
+    filename: &str,
+    source: &str,
+) -> ApiResult<bool> {
+    let page = PageRequest::first(PageRequest::MAX_LIMIT);
+    let filter = ItemFilter {
+        library_uid: Some(library.uid.clone()),
+        title_contains: Some(filename.to_owned()),
+        ..ItemFilter::default()
+    };
+    let items = services.items(caller, filter, page).await?.rows;
+    if items.iter().any(|item| item.source_ref == source) {
+        return Ok(true);
+    }
+    for status in [JobStatus::Pending, JobStatus::Processing] {
+        let filter = JobFilter {
+            status: Some(status),
+            library_uid: Some(library.uid.clone()),
+            name_contains: Some(filename.to_owned()),
+            ..JobFilter::default()
+        };
+        let jobs = services.jobs(caller, &filter, page).await?.rows;
+        if jobs.iter().any(|job| job.request.source_ref == source) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The status where something was refused: that of the first refusal.
@@ -230,13 +293,16 @@ fn as_json(received: Received) -> Response {
     let jobs: Vec<_> = received
         .taken
         .iter()
-        .map(|enqueued| {
+        .map(|Taken { enqueued, replaces }| {
+            let filename = &enqueued.job.request.filename;
             json!({
                 "job_id": enqueued.job.id,
                 "item_uid": enqueued.job.item_uid,
-                "filename": enqueued.job.request.filename,
+                "filename": filename,
+                "source_ref": enqueued.job.request.source_ref,
                 "status": enqueued.job.status.as_str(),
                 "deduplicated": enqueued.deduplicated,
+                "replaces": replaces.then_some(filename),
             })
         })
         .collect();

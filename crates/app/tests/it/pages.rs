@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Method;
 use mnemosyne_domain::ports::{BlobLedger, JobFilter, Jobs, KnowledgeStore};
-use mnemosyne_domain::{LibraryUid, PageRequest};
+use mnemosyne_domain::{LibraryUid, PageRequest, Principal};
+use mnemosyne_services::libraries::LibraryRequest;
 use mnemosyne_testkit::app::{Answer, Client, Form, PASSWORD, TestApp, USERNAME};
 
 use crate::support::TEXT;
@@ -96,13 +97,10 @@ async fn every_page_needs_a_session_and_leads_back_after_signing_in() {
             "{path}"
         );
     }
-    post(
-        &stranger.clone().cookie("csrftoken", SECRET),
-        "/libraries/new/",
-        &[("name", "x")],
-    )
-    .await
-    .expect(303);
+    let unread = stranger.clone().cookie("csrftoken", SECRET);
+    post(&unread, "/activity/retry/", &[("code", "")])
+        .await
+        .expect(303);
     let drop_zone = stranger.clone().with("accept", "application/json");
     let json = drop_zone
         .post_form("/libraries/x/upload/", &files(&["a.md"]))
@@ -596,4 +594,525 @@ async fn a_deletion_goes_on_when_the_browser_goes_away() {
         polls += 1;
     }
     assert!(polls > 5);
+}
+
+/// The values of the hidden inputs of a page, by name.
+fn hidden_inputs(page: &Answer) -> Vec<(String, String)> {
+    page.text()
+        .split("<input type=\"hidden\" name=\"")
+        .skip(1)
+        .map(|rest| {
+            let (name, rest) = rest.split_once("\" value=\"").unwrap();
+            let value = rest.split('"').next().unwrap();
+            (name.to_owned(), value.replace("&#38;", "&").replace("&#60;", "<"))
+        })
+        .collect()
+}
+
+/// The cookies that an answer sets, as a browser would send them.
+fn cookies_of(answer: &Answer) -> Vec<(String, String)> {
+    answer
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|value| {
+            let pair = value.to_str().unwrap().split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_typed_survives_the_end_of_the_session() {
+    let app = TestApp::start().await;
+    let address_of_library = library(&browser(&app).await, "Papers").await;
+    for (path, fields, shown) in [
+        (
+            "/libraries/new/".to_owned(),
+            vec![
+                ("name", "Typed & kept"),
+                ("library_type", "music"),
+                ("description", "all of it"),
+            ],
+            vec!["Typed &#38; kept", "all of it"],
+        ),
+        (
+            format!("{address_of_library}edit/"),
+            vec![("name", "Typed again"), ("target_chars", "777")],
+            vec!["Typed again", "777"],
+        ),
+        (
+            "/connect/tokens/".to_owned(),
+            vec![
+                ("name", "Typed token"),
+                ("expires_in", "30d"),
+                ("tool", "search"),
+                ("tool", "get_chunk"),
+            ],
+            vec!["Typed token", "value=\"30d\" selected"],
+        ),
+    ] {
+        let stranger = app
+            .stranger()
+            .cookie("csrftoken", SECRET)
+            .cookie("sessionid", "over")
+            .with("accept", "text/html");
+        let asked = post(&stranger, &path, &fields).await.expect(403);
+        assert!(asked.text().contains("Your session has ended"), "{path}");
+        let wrong = [("username", USERNAME), ("password", "wrong")];
+        let kept = hidden_inputs(&asked);
+        let along = |more: &[(&str, &str)]| {
+            let mut all: Vec<(String, String)> = kept
+                .iter()
+                .filter(|(name, _)| name != "csrfmiddlewaretoken")
+                .cloned()
+                .collect();
+            all.extend(
+                more.iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+            );
+            all
+        };
+        let send = async |fields: Vec<(String, String)>| {
+            let fields: Vec<(&str, &str)> = fields
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            post(&stranger, "/accounts/login/", &fields).await
+        };
+        let refused = send(along(&wrong)).await.expect(422);
+        assert_eq!(
+            hidden_inputs(&refused).len(),
+            kept.len(),
+            "a wrong password loses nothing"
+        );
+        let back = send(along(&[("username", USERNAME), ("password", PASSWORD)]))
+            .await
+            .expect(200);
+        for text in shown {
+            assert!(back.text().contains(text), "{path}: {text} in {}", back.text());
+        }
+        assert!(back.text().contains("nothing was done yet"));
+        // The form is whole: sent as it stands by the browser that signed in, it does what it says.
+        let mut client = app.stranger().with("accept", "text/html");
+        for (name, value) in cookies_of(&back) {
+            client = client.cookie(&name, &value);
+        }
+        let (_, token) = hidden_inputs(&back)
+            .into_iter()
+            .find(|(name, _)| name == "csrfmiddlewaretoken")
+            .unwrap();
+        let mut body = vec![format!("csrfmiddlewaretoken={token}")];
+        body.extend(
+            fields
+                .iter()
+                .map(|(name, value)| format!("{name}={}", encode(value))),
+        );
+        let kind = Some("application/x-www-form-urlencoded");
+        let done = client.send(Method::POST, &path, kind, body.join("&")).await;
+        assert!(matches!(done.code(), 200 | 303), "{path}: {}", done.code());
+    }
+    let client = browser(&app).await;
+    let libraries = client.get("/libraries/").await.expect(200);
+    assert!(libraries.text().contains("Typed &#38; kept") && libraries.text().contains("Typed again"));
+}
+
+#[tokio::test]
+async fn what_was_typed_survives_a_page_that_is_out_of_date() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let kind = Some("application/x-www-form-urlencoded");
+    let body = "csrfmiddlewaretoken=abcdefghijklmnopqrstuvwxyz543210&name=Kept&library_type=music";
+    let again = client
+        .send(Method::POST, "/libraries/new/", kind, body)
+        .await
+        .expect(403);
+    assert!(again.text().contains("value=\"Kept\"") && again.text().contains("The page was out of date"));
+    let foreign = client.clone().with("origin", "https://evil.example");
+    let refused = foreign
+        .send(Method::POST, "/libraries/new/", kind, body)
+        .await
+        .expect(403);
+    assert!(!refused.text().contains("Kept"));
+    let stranger = app
+        .stranger()
+        .with("origin", "https://evil.example")
+        .with("accept", "text/html");
+    let unread = stranger
+        .send(Method::POST, "/libraries/new/", kind, body)
+        .await
+        .expect(303);
+    assert!(!unread.text().contains("Kept"));
+    let libraries = client.get("/libraries/").await.expect(200);
+    assert!(!libraries.text().contains("Kept"), "nothing was done");
+}
+
+#[tokio::test]
+async fn files_of_one_name_in_two_folders_are_two_items() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let address_of_library = library(&client, "Tree").await;
+    let upload = format!("{address_of_library}upload/");
+    let form =
+        ["a", "b"]
+            .into_iter()
+            .fold(Form::new().text("csrfmiddlewaretoken", SECRET), |form, folder| {
+                let text = format!("# Notes of {folder}\n\nWhat is in the folder {folder} only.\n");
+                form.text("source_ref", &format!("{folder}/notes.md")).file(
+                    "file",
+                    "notes.md",
+                    "text/markdown",
+                    text.as_bytes(),
+                )
+            });
+    let dropped = client.clone().with("accept", "application/json");
+    let taken = dropped.post_form(&upload, &form).await.expect(202).json();
+    for (at, source) in ["a/notes.md", "b/notes.md"].into_iter().enumerate() {
+        assert_eq!(taken["jobs"][at]["source_ref"], source);
+        assert!(taken["jobs"][at]["replaces"].is_null(), "{taken}");
+    }
+    app.run_jobs().await;
+    let page = client.get(&address_of_library).await.expect(200);
+    assert!(page.text().contains("2 items"), "{}", page.text());
+
+    // The name of a source holds for one file; the next is known by its own name.
+    let later = |text: &str| {
+        Form::new()
+            .text("csrfmiddlewaretoken", SECRET)
+            .text("source_ref", "a/notes.md")
+            .file("file", "notes.md", "text/markdown", text.as_bytes())
+            .file("file", "report.pdf.md", "text/markdown", text.as_bytes())
+    };
+    let taken = dropped
+        .post_form(&upload, &later("# One\n\nMore.\n"))
+        .await
+        .expect(202)
+        .json();
+    assert_eq!(taken["jobs"][0]["replaces"], "notes.md");
+    assert_eq!(taken["jobs"][1]["source_ref"], "report.pdf.md");
+    assert!(taken["jobs"][1]["replaces"].is_null());
+    let taken = dropped
+        .post_form(&upload, &later("# Two\n\nMost.\n"))
+        .await
+        .expect(202)
+        .json();
+    assert_eq!(
+        taken["jobs"][1]["replaces"], "report.pdf.md",
+        "also what still waits"
+    );
+    let plain = client
+        .post_form(&upload, &later("# Three\n\nAll.\n"))
+        .await
+        .expect(303);
+    assert!(plain.header("set-cookie").starts_with("notice=replacing.2"));
+    app.run_jobs().await;
+    let page = client.get(&address_of_library).await.expect(200);
+    assert!(page.text().contains("3 items"), "{}", page.text());
+}
+
+#[tokio::test]
+async fn retrying_all_on_a_librarys_page_leaves_the_others_alone() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let mut addresses = Vec::new();
+    for name in ["One", "Other"] {
+        let address = library(&client, name).await;
+        let broken = Form::new().text("csrfmiddlewaretoken", SECRET).file(
+            "file",
+            "broken.pdf",
+            "application/pdf",
+            format!("%PDF-1.7 {name}").as_bytes(),
+        );
+        client
+            .post_form(&format!("{address}upload/"), &broken)
+            .await
+            .expect(303);
+        addresses.push(address);
+    }
+    app.run_jobs().await;
+    let page = client.get(&addresses[0]).await.expect(200);
+    let uid = addresses[0].split('/').nth(2).unwrap();
+    let form = page.text().split("action=\"/activity/retry/\"").nth(1).unwrap();
+    let form = form.split("</form>").next().unwrap();
+    assert!(
+        form.contains(&format!("name=\"library\" value=\"{uid}\"")),
+        "{form}"
+    );
+    let link = address(&page, "/activity/?status=failed&#38;code");
+    assert!(link.contains(&format!("library={uid}")), "{link}");
+    let done = post(&client, "/activity/retry/", &[("library", uid)])
+        .await
+        .expect(303);
+    assert_eq!(done.header("location"), addresses[0]);
+    let waiting = client.get("/activity/?status=pending").await.expect(200);
+    assert!(waiting.text().contains(">One<") && !waiting.text().contains(">Other<"));
+    let failed = client.get("/activity/?status=failed").await.expect(200);
+    assert!(failed.text().contains(">Other<") && !failed.text().contains(">One<"));
+    post(&client, "/activity/retry/", &[("library", "gone")])
+        .await
+        .expect(404);
+}
+
+#[tokio::test]
+async fn code_tables_and_lists_are_drawn_as_what_they_are() {
+    const MANUAL: &[u8] = include_bytes!("../../../../tests/fixtures/documents/kestrel.pandoc-gfm.md");
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let fields = [("name", "Manuals"), ("library_type", "technical")];
+    let made = post(&client, "/libraries/new/", &fields).await.expect(303);
+    let upload = format!("{}upload/", made.header("location"));
+    let form =
+        Form::new()
+            .text("csrfmiddlewaretoken", SECRET)
+            .file("file", "kestrel.md", "text/markdown", MANUAL);
+    client.post_form(&upload, &form).await.expect(303);
+    app.run_jobs().await;
+    let listed = client.get(made.header("location")).await.expect(200);
+    let item = client.get(&address(&listed, "/items/")).await.expect(200);
+    let code: Vec<&str> = item
+        .text()
+        .split("<pre>")
+        .skip(1)
+        .map(|rest| rest.split("</pre>").next().unwrap())
+        .filter(|code| code.contains("[zone 3]"))
+        .collect();
+    assert_eq!(code.len(), 1, "{}", item.text());
+    assert!(
+        code[0].starts_with("[zone 3]\nname   = ") && code[0].ends_with("\nfactor = 80"),
+        "{}",
+        code[0]
+    );
+    assert!(
+        item.text()
+            .contains("<td>E27</td><td>no flow although a valve is open</td>")
+    );
+    assert!(item.text().contains("<li>ST prints the status word.</li>"));
+    assert!(
+        item.text()
+            .contains("<li class=\"marked\">1. Switch off the supply")
+    );
+    let found = client.get("/search/?q=E27+flow").await.expect(200);
+    assert!(
+        found
+            .text()
+            .contains("Code | Meaning | Remedy; E11 | valve current too low"),
+        "{}",
+        found.text()
+    );
+}
+
+#[tokio::test]
+async fn results_say_what_was_compared_and_come_in_pages_with_counts() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let address_of_library = library(&client, "Bees").await;
+    let other = library(&client, "Elsewhere").await;
+    let many: String = (0..25)
+        .map(|at| format!("# Part {at}\n\nA zeppelin number {at}.\n\n"))
+        .collect();
+    let form = |text: &str| {
+        Form::new().text("csrfmiddlewaretoken", SECRET).file(
+            "file",
+            "many.md",
+            "text/markdown",
+            text.as_bytes(),
+        )
+    };
+    client
+        .post_form(&format!("{address_of_library}upload/"), &form(&many))
+        .await
+        .expect(303);
+    let one = form("# Sky\n\nOne zeppelin more, and nothing else.\n");
+    client
+        .post_form(&format!("{other}upload/"), &one)
+        .await
+        .expect(303);
+    app.run_jobs().await;
+    let first = client.get("/search/?q=zeppelin").await.expect(200);
+    assert!(first.text().contains("Spelling (lexical)") && !first.text().contains(">Meaning<"));
+    assert_eq!(first.text().matches("class=\"hit ").count(), 20);
+    assert!(first.text().contains("1–20 of 26"), "{}", first.text());
+    let uid = other.split('/').nth(2).unwrap();
+    let choice = |page: &Answer, begin: &str| {
+        let text = page.text().split(&format!("href=\"{begin}")).nth(1).unwrap();
+        text.split("</a>").next().unwrap().to_owned()
+    };
+    let elsewhere = choice(&first, &format!("/search/?q=zeppelin&#38;library={uid}"));
+    assert!(
+        elsewhere.contains("<span class=\"muted\">1</span>"),
+        "{elsewhere}"
+    );
+    let nonfiction = choice(&first, "/search/?q=zeppelin&#38;type=nonfiction");
+    assert!(
+        nonfiction.contains("<span class=\"muted\">26</span>"),
+        "{nonfiction}"
+    );
+    let second = client.get("/search/?q=zeppelin&page=2").await.expect(200);
+    assert_eq!(second.text().matches("class=\"hit ").count(), 6);
+    assert!(second.text().contains("id=\"hit-21\""));
+
+    let narrowed = client
+        .get(&format!("/search/?q=zeppelin&library={uid}&type=nonfiction"))
+        .await
+        .expect(200);
+    let hit = address(&narrowed, "/items/");
+    let item = client.get(hit.split('#').next().unwrap()).await.expect(200);
+    assert_eq!(
+        address(&item, "/search/?q=zeppelin"),
+        format!("/search/?q=zeppelin&library={uid}&type=nonfiction")
+    );
+    let hit = address(&second, "/items/");
+    let item = client.get(hit.split('#').next().unwrap()).await.expect(200);
+    assert_eq!(
+        address(&item, "/search/?q=zeppelin"),
+        "/search/?q=zeppelin&page=2"
+    );
+}
+
+#[tokio::test]
+async fn lists_can_be_ordered_and_narrowed() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let first = library(&client, "Alpha").await;
+    library(&client, "Beta").await;
+    client
+        .post_form(&format!("{first}upload/"), &files(&["one.md", "two.md"]))
+        .await
+        .expect(303);
+    app.run_jobs().await;
+    let before = |page: &Answer, one: &str, other: &str| {
+        let at = |name: &str| page.text().find(&format!(">{name}<")).unwrap();
+        at(one) < at(other)
+    };
+    for (sort, alpha_first) in [("", true), ("newest", false), ("items", true), ("passages", true)] {
+        let page = client.get(&format!("/libraries/?sort={sort}")).await.expect(200);
+        assert_eq!(before(&page, "Alpha", "Beta"), alpha_first, "{sort}");
+    }
+    let sorted = client
+        .get("/libraries/?sort=newest&q=a&type=nonfiction")
+        .await
+        .expect(200);
+    assert!(
+        sorted
+            .text()
+            .contains("/libraries/?q=a&#38;type=nonfiction&#38;sort=items")
+    );
+    assert!(sorted.text().contains("name=\"sort\" value=\"newest\""));
+
+    for (sort, one_first) in [("", false), ("oldest", true), ("name", true)] {
+        let page = client.get(&format!("/activity/?sort={sort}")).await.expect(200);
+        assert_eq!(before(&page, "one.md", "two.md"), one_first, "{sort}");
+    }
+    let named = client.get("/activity/?q=TWO&status=completed").await.expect(200);
+    assert!(named.text().contains(">two.md<") && !named.text().contains(">one.md<"));
+    assert!(named.text().contains("“TWO” in the name"));
+
+    for number in 0..21 {
+        let name = format!("token {number}");
+        let fields = [("name", name.as_str()), ("expires_in", "30d")];
+        post(&client, "/connect/tokens/", &fields).await.expect(200);
+    }
+    let page = client.get("/connect/").await.expect(200);
+    assert_eq!(page.text().matches("/revoke/\"").count(), 20);
+    let rest = client.get("/connect/?page=2").await.expect(200);
+    assert_eq!(rest.text().matches("/revoke/\"").count(), 1);
+    let named = client.get("/connect/?q=TOKEN+20").await.expect(200);
+    assert_eq!(named.text().matches("/revoke/\"").count(), 1);
+}
+
+#[tokio::test]
+async fn the_demos_questions_are_offered_while_they_can_be_answered() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let question = "/search/?q=Who%20founded%20the%20ropeworks%3F";
+    for path in ["/", "/search/"] {
+        assert!(
+            !client.get(path).await.expect(200).text().contains(question),
+            "{path}"
+        );
+    }
+    post(&client, "/demo/", &[]).await.expect(303);
+    app.run_jobs().await;
+    for path in ["/", "/search/"] {
+        let page = client.get(path).await.expect(200);
+        assert!(page.text().contains(question), "{path}");
+        assert_eq!(page.text().matches("<ul class=\"questions\">").count(), 1);
+    }
+    let answer = client.get(question).await.expect(200);
+    assert!(answer.text().contains("Larkin") && !answer.text().contains("class=\"questions\""));
+    let libraries = client.get("/libraries/?q=History").await.expect(200);
+    let history = address(&libraries, "/libraries/0");
+    post(&client, &format!("{history}delete/"), &[]).await.expect(303);
+    let page = client.get("/search/").await.expect(200);
+    assert!(!page.text().contains(question) && page.text().contains("class=\"questions\""));
+}
+
+#[tokio::test]
+async fn a_jobs_page_keeps_itself_up_to_date() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    let address_of_library = library(&client, "Bees").await;
+    client
+        .post_form(&format!("{address_of_library}upload/"), &files(&["a.md"]))
+        .await
+        .expect(303);
+    let jobs = client.get("/activity/?status=pending").await.expect(200);
+    let job = address(&jobs, "/activity/jobs/");
+    let id = job.split('/').nth(3).unwrap();
+    let page = client.get(&job).await.expect(200);
+    assert!(
+        page.text()
+            .contains(&format!("data-live=\"/activity/stream/?job={id}\""))
+    );
+    let part = client.get(&format!("/activity/live/?job={id}")).await.expect(200);
+    assert!(
+        part.text().starts_with("<section class=\"live\" id=\"job-live\"") && part.text().contains("waiting")
+    );
+    app.run_jobs().await;
+    let part = client.get(&format!("/activity/live/?job={id}")).await.expect(200);
+    assert!(part.text().contains("Open the item"));
+    for path in ["/activity/live/?job=none", "/activity/stream/?job=none"] {
+        client.get(path).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn the_last_of_very_many_libraries_can_be_searched() {
+    let app = TestApp::start().await;
+    let client = browser(&app).await;
+    for number in 0..5_001 {
+        let request = LibraryRequest {
+            name: format!("Library {number:04}"),
+            library_type: "art".to_owned(),
+            description: String::new(),
+        };
+        app.services
+            .create_library(&Principal::Local, request)
+            .await
+            .unwrap();
+    }
+    let last = app
+        .services
+        .library_by_name(&Principal::Local, "Library 5000")
+        .await
+        .unwrap()
+        .unwrap();
+    let page = client
+        .get(&format!("/search/?q=bees&library={}", last.uid))
+        .await
+        .expect(200);
+    assert!(page.text().contains("Library 5000"));
+    assert!(
+        page.text().matches("Library ").count() < 100,
+        "only some are offered"
+    );
+    assert!(
+        client
+            .get("/")
+            .await
+            .expect(200)
+            .text()
+            .contains("5,001 libraries")
+    );
 }

@@ -1,6 +1,15 @@
 //! Search (contract §4.2 and §7).
 
-use mnemosyne_testkit::app::TestApp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use mnemosyne_domain::ports::{EmbedError, EmbedText, Embedder, LibraryUpdate};
+use mnemosyne_domain::{
+    EmbeddingModel, EmbeddingPurpose, LibraryType, LibraryUid, ModelKind, Principal, ProfileOverrides,
+};
+use mnemosyne_services::search::SearchRequest;
+use mnemosyne_testkit::app::{Form, TestApp};
+use mnemosyne_testkit::fake_embedder::fake_vector;
 use serde_json::{Value, json};
 
 use crate::support::{text, with_one_item, workspace};
@@ -109,4 +118,164 @@ async fn wrong_questions_hear_what_is_wrong() {
     client.post(SEARCH, &huge).await.expect(413);
     let hostile = json!({ "query": "\" OR (NEAR* ) AND: -^ \u{0000} '; DROP TABLE chunks" });
     client.post(SEARCH, &hostile).await.expect(200);
+}
+
+/// A neural model that takes instructions, and writes down what it was told about questions. Texts are close where they
+/// share words.
+struct Instructed {
+    model: EmbeddingModel,
+    floor: Option<f32>,
+    told: Mutex<Vec<String>>,
+}
+
+impl Instructed {
+    fn new(floor: Option<f32>) -> Arc<Self> {
+        Arc::new(Self {
+            model: EmbeddingModel {
+                id: "instructed".to_owned(),
+                dimension: 64,
+                kind: ModelKind::Neural,
+                takes_instructions: true,
+            },
+            floor,
+            told: Mutex::default(),
+        })
+    }
+
+    fn told_last(&self) -> String {
+        self.told.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+#[async_trait::async_trait]
+impl Embedder for Instructed {
+    fn model(&self) -> &EmbeddingModel {
+        &self.model
+    }
+
+    fn floor(&self) -> Option<f32> {
+        self.floor
+    }
+
+    async fn embed(
+        &self,
+        texts: &[EmbedText<'_>],
+        purpose: EmbeddingPurpose,
+    ) -> Result<Vec<Vec<f32>>, EmbedError> {
+        if purpose == EmbeddingPurpose::Query {
+            let told = texts
+                .iter()
+                .filter_map(|text| text.instruction.map(str::to_owned));
+            self.told.lock().unwrap().extend(told);
+        }
+        Ok(texts
+            .iter()
+            .map(|text| fake_vector(text.text, self.model.dimension))
+            .collect())
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_told_what_the_library_says_about_questions() {
+    let embedder = Instructed::new(None);
+    let app = TestApp::start_with_embedder(embedder.clone()).await;
+    let client = app.daedalus();
+    with_one_item(&app).await;
+    let made = json!({ "name": "Songs", "library_type": "music" });
+    let made = client
+        .post("/library/api/libraries/", &made)
+        .await
+        .expect(201)
+        .json();
+    let songs = text(&made, "uid").to_owned();
+    let form = Form::new().text("library_uid", &songs).file(
+        "file",
+        "song.md",
+        "text/markdown",
+        b"# Song\n\nThe queen of bees sings.\n",
+    );
+    client.post_form("/library/api/ingest/", &form).await.expect(202);
+    app.run_jobs().await;
+    let workspaces = client
+        .get("/library/api/libraries/?workspace_id=w")
+        .await
+        .expect(200)
+        .json();
+    let of_workspace = workspaces["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|library| library["workspace_id"] == "w")
+        .map(|library| text(library, "uid").to_owned())
+        .unwrap();
+
+    let shipped = |kind: LibraryType| kind.profile().embedding_instruction.clone();
+    let ask = async |narrowed: Value| {
+        let mut question = json!({ "query": "queen" });
+        question
+            .as_object_mut()
+            .unwrap()
+            .extend(narrowed.as_object().unwrap().clone());
+        client.post(SEARCH, &question).await.expect(200);
+        embedder.told_last()
+    };
+    assert_eq!(ask(json!({})).await, shipped(LibraryType::Nonfiction));
+    assert_eq!(
+        ask(json!({ "library_type": "music" })).await,
+        shipped(LibraryType::Music)
+    );
+    assert_eq!(
+        ask(json!({ "library_uid": songs })).await,
+        shipped(LibraryType::Music),
+        "the type of the library that is searched"
+    );
+    for (uid, instruction) in [(&songs, "Find songs."), (&of_workspace, "Find bees.")] {
+        let own = ProfileOverrides {
+            embedding_instruction: Some(instruction.to_owned()),
+            llm_context: Some(format!("About: {instruction}")),
+            ..ProfileOverrides::default()
+        };
+        let update = LibraryUpdate {
+            overrides: Some(own),
+            ..LibraryUpdate::default()
+        };
+        let uid = LibraryUid::parse(uid).unwrap();
+        app.services
+            .update_library(&Principal::Local, &uid, update)
+            .await
+            .unwrap();
+    }
+    assert_eq!(ask(json!({ "library_uid": songs })).await, "Find songs.");
+    assert_eq!(ask(json!({ "workspace_id": "w" })).await, "Find bees.");
+    let request = SearchRequest {
+        query: "queen".to_owned(),
+        workspace_id: Some("w".to_owned()),
+        ..SearchRequest::default()
+    };
+    let outcome = app.services.search(&Principal::Local, request).await.unwrap();
+    assert_eq!(
+        outcome.reading_notes,
+        BTreeMap::from([(LibraryType::Nonfiction, "About: Find bees.".to_owned())])
+    );
+}
+
+#[tokio::test]
+async fn what_only_vectors_found_counts_from_the_models_floor_on() {
+    let found = async |floor: Option<f32>, query: &str| {
+        let app = TestApp::start_with_embedder(Instructed::new(floor)).await;
+        with_one_item(&app).await;
+        let question = json!({ "query": query, "workspace_id": "w" });
+        let answer = app.daedalus().post(SEARCH, &question).await.expect(200).json();
+        answer["results"].as_array().unwrap().clone()
+    };
+    assert!(
+        !found(None, "qwertzuiopasdfgh").await.is_empty(),
+        "vectors always find something"
+    );
+    assert!(found(Some(0.95), "qwertzuiopasdfgh").await.is_empty());
+    let by_words = found(Some(0.95), "queen").await;
+    assert!(
+        by_words[0]["legs"]["fulltext"].is_object() && by_words[0]["legs"]["vector"].is_object(),
+        "what another leg found keeps its place among the vectors: {by_words:?}"
+    );
 }

@@ -36,6 +36,11 @@ pub enum EmbedError {
 pub trait Embedder: Send + Sync {
     /// The model. Its dimension is that of every vector returned.
     fn model(&self) -> &EmbeddingModel;
+    /// The cosine below which a passage has nothing to do with a question, as measured for the model; `None` where that is
+    /// not known.
+    fn floor(&self) -> Option<f32> {
+        None
+    }
     /// One vector of length 1 for each text, in their order. Batches internally as the model needs; a batch that is
     /// too large for the server is split, a transient failure is retried a few times before it is reported.
     async fn embed(

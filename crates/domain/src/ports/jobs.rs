@@ -28,6 +28,22 @@ pub struct JobFilter {
     pub library_uid: Option<LibraryUid>,
     /// Only jobs that failed with this code.
     pub failure: Option<crate::error::FailureCode>,
+    /// Only jobs whose file name contains this text, whatever the case of its ASCII letters.
+    pub name_contains: Option<String>,
+    /// In which order.
+    pub order: JobOrder,
+}
+
+/// The orders of a list of jobs. Jobs that are equal in it come newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobOrder {
+    /// The newest first.
+    #[default]
+    NewestFirst,
+    /// The oldest first.
+    OldestFirst,
+    /// By file name, A first, whatever the case of ASCII letters.
+    ByName,
 }
 
 /// Who wants a job, and of which queues.
@@ -125,8 +141,30 @@ pub trait Jobs: Send + Sync {
     async fn job(&self, id: &JobId) -> StoreResult<Option<Job>>;
     /// The job that makes, or made, this item.
     async fn job_of_item(&self, item: &ItemUid) -> StoreResult<Option<Job>>;
-    /// Jobs, newest first.
+    /// Jobs in the order of the filter.
     async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> StoreResult<Page<Job>>;
+    /// How many jobs of these libraries wait, run or failed; what is not named has none. A store that can count them all
+    /// at once should.
+    async fn unsettled_jobs(
+        &self,
+        libraries: &[LibraryUid],
+    ) -> StoreResult<Vec<(LibraryUid, JobStatus, u64)>> {
+        let mut counts = Vec::new();
+        for library in libraries {
+            for status in [JobStatus::Pending, JobStatus::Processing, JobStatus::Failed] {
+                let filter = JobFilter {
+                    status: Some(status),
+                    library_uid: Some(library.clone()),
+                    ..JobFilter::default()
+                };
+                let number = self.jobs(&filter, PageRequest::first(1)).await?.total;
+                if number > 0 {
+                    counts.push((library.clone(), status, number));
+                }
+            }
+        }
+        Ok(counts)
+    }
     /// Takes the oldest due job that nobody holds (or the one that is asked for, if it is such a job): pending ones, and
     /// processing ones whose lease ran out. [`Queue::Batch`] yields: its jobs come when the other queues asked for have
     /// none. A job that is taken needs no announcement any more.
@@ -180,8 +218,14 @@ pub trait Jobs: Send + Sync {
     /// Puts a failed job back to pending as if it had never been begun, in the given queue or in its own;
     /// `Conflict("status")` in any other state.
     async fn retry(&self, id: &JobId, queue: Option<Queue>, now: DateTime<Utc>) -> StoreResult<Option<Job>>;
-    /// The same, each in its own queue, for every failed job with this code (or every one); says how many.
-    async fn retry_failed(&self, code: Option<&str>, now: DateTime<Utc>) -> StoreResult<u64>;
+    /// The same, each in its own queue, for every failed job with this code (or with any) of this library (or of all); says
+    /// how many.
+    async fn retry_failed(
+        &self,
+        code: Option<&str>,
+        library: Option<&LibraryUid>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64>;
     /// Removes the jobs of a library; says how many.
     async fn delete_jobs_of_library(&self, library: &LibraryUid) -> StoreResult<u64>;
     /// Removes the jobs of these items, any number of them.

@@ -20,6 +20,33 @@ pub struct LibraryFilter {
     pub library_type: Option<LibraryType>,
     /// Only libraries whose name contains this text, whatever its case.
     pub name_contains: Option<String>,
+    /// In which order.
+    pub order: LibraryOrder,
+}
+
+/// The orders of a list of libraries. Libraries that are equal in it come by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LibraryOrder {
+    /// By name, A first.
+    #[default]
+    ByName,
+    /// The newest first.
+    NewestFirst,
+    /// Those with the most visible items first.
+    MostItemsFirst,
+    /// Those with the most chunks first.
+    MostChunksFirst,
+}
+
+/// What some libraries hold together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LibraryTotals {
+    /// Libraries.
+    pub libraries: u64,
+    /// Their visible items.
+    pub items: u64,
+    /// The chunks of those.
+    pub chunks: u64,
 }
 
 /// What may change about a library. `None` leaves as it is.
@@ -166,8 +193,25 @@ pub trait KnowledgeStore: super::Health {
     async fn library_of_workspace(&self, workspace: &WorkspaceId) -> StoreResult<Option<Library>>;
     /// The library of this name, whatever its workspace.
     async fn library_by_name(&self, name: &str) -> StoreResult<Option<Library>>;
-    /// Libraries by name.
+    /// Libraries in the order of the filter.
     async fn libraries(&self, filter: &LibraryFilter, page: PageRequest) -> StoreResult<Page<Library>>;
+    /// What the libraries inside a filter hold together. A store that can add up by itself should.
+    async fn library_totals(&self, filter: &LibraryFilter) -> StoreResult<LibraryTotals> {
+        let mut totals = LibraryTotals::default();
+        let mut page = PageRequest::first(PageRequest::MAX_LIMIT);
+        loop {
+            let found = self.libraries(filter, page).await?;
+            for library in &found.rows {
+                totals.libraries += 1;
+                totals.items += library.item_count;
+                totals.chunks += library.chunk_count;
+            }
+            page.offset += found.rows.len() as u64;
+            if found.rows.is_empty() || page.offset >= found.total {
+                return Ok(totals);
+            }
+        }
+    }
     /// Changes a library.
     async fn update_library(&self, uid: &LibraryUid, update: LibraryUpdate) -> StoreResult<Library>;
     /// Notes the space of a library's vectors if it has none yet; returns the model it has afterwards.

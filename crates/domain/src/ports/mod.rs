@@ -16,12 +16,12 @@ pub use cache::Cache;
 pub use clock::{Clock, SystemClock};
 pub use embedder::{EmbedError, EmbedText, Embedder, EmbedderRegistry};
 pub use jobs::{
-    BlobLedger, Enqueued, Finished, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Settings,
+    BlobLedger, Enqueued, Finished, JobFilter, JobOrder, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest, Settings,
     Throughput,
 };
 pub use knowledge::{
-    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate,
-    PublishOutcome, Removed, StoreReport, VectorQuery,
+    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryOrder,
+    LibraryTotals, LibraryUpdate, PublishOutcome, Removed, StoreReport, VectorQuery,
 };
 pub use queue::{Announcement, JobQueue, Nudge, Receipt, TaskReport, TaskState};
 

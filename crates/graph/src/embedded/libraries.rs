@@ -1,7 +1,7 @@
 //! Libraries and their collections.
 
 use chrono::{DateTime, Utc};
-use mnemosyne_domain::ports::{LibraryFilter, LibraryUpdate, Removed};
+use mnemosyne_domain::ports::{LibraryFilter, LibraryOrder, LibraryTotals, LibraryUpdate, Removed};
 use mnemosyne_domain::{
     Collection, CollectionUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Scope,
     StoreError, StoreResult, VectorSpace, WorkspaceId,
@@ -202,22 +202,52 @@ pub(super) async fn libraries(
     let rows = Admitted::inside(filter.scope.as_ref())
         .library_type(filter.library_type.map(|kind| kind.as_str()))
         .query(concat!(
-            "WITH listed AS (SELECT l.key, l.name FROM library l WHERE ",
+            "WITH listed AS (SELECT l.key, l.name, CASE ?12 WHEN 1 THEN l.created_at WHEN 2 THEN l.item_count \
+             WHEN 3 THEN l.chunk_count END AS most FROM library l WHERE ",
             library_admitted!(),
             " AND (?8 = 0 OR l.workspace_id IS NOT NULL) AND (?9 IS NULL OR instr(l.name_lower, ?9) > 0)) \
              SELECT (SELECT count(*) FROM listed), page.* FROM (SELECT 1) LEFT JOIN (SELECT ",
             library_columns!(),
-            " FROM (SELECT key FROM listed ORDER BY name LIMIT ?10 + 0 OFFSET ?11 + 0) p JOIN library l ON l.key = p.key \
-             ORDER BY l.name) page"
+            " FROM (SELECT key, most FROM listed ORDER BY most DESC, name LIMIT ?10 + 0 OFFSET ?11 + 0) p \
+             JOIN library l ON l.key = p.key ORDER BY p.most DESC, l.name) page"
         ))
         .bind(i64::from(filter.only_workspaces))
         .bind(filter.name_contains.as_deref().map(str::to_lowercase))
         .bind(page.limit)
         .bind(super::offset(page))
+        .bind(match filter.order {
+            LibraryOrder::ByName => 0_i64,
+            LibraryOrder::NewestFirst => 1,
+            LibraryOrder::MostItemsFirst => 2,
+            LibraryOrder::MostChunksFirst => 3,
+        })
         .fetch_all(&database.read)
         .await
         .map_err(store_error)?;
     page_of(&rows, |row| library_row(row, 1))
+}
+
+pub(super) async fn library_totals(
+    database: &Database,
+    filter: &LibraryFilter,
+) -> StoreResult<LibraryTotals> {
+    let row = Admitted::inside(filter.scope.as_ref())
+        .library_type(filter.library_type.map(|kind| kind.as_str()))
+        .query(concat!(
+            "SELECT count(*), coalesce(sum(l.item_count), 0), coalesce(sum(l.chunk_count), 0) FROM library l WHERE ",
+            library_admitted!(),
+            " AND (?8 = 0 OR l.workspace_id IS NOT NULL) AND (?9 IS NULL OR instr(l.name_lower, ?9) > 0)"
+        ))
+        .bind(i64::from(filter.only_workspaces))
+        .bind(filter.name_contains.as_deref().map(str::to_lowercase))
+        .fetch_one(&database.read)
+        .await
+        .map_err(store_error)?;
+    Ok(LibraryTotals {
+        libraries: get::<i64>(&row, 0)?.unsigned_abs(),
+        items: get::<i64>(&row, 1)?.unsigned_abs(),
+        chunks: get::<i64>(&row, 2)?.unsigned_abs(),
+    })
 }
 
 pub(super) async fn update_library(

@@ -24,8 +24,8 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{
-    ChunkVector, ConceptFilter, Health, ItemFilter, KnowledgeStore, LibraryFilter, LibraryUpdate,
-    PublishOutcome, Removed, StoreReport, VectorQuery,
+    ChunkVector, ConceptFilter, Health, ItemFilter, KnowledgeStore, LibraryFilter, LibraryTotals,
+    LibraryUpdate, PublishOutcome, Removed, StoreReport, VectorQuery,
 };
 use mnemosyne_domain::{
     Chunk, ChunkHit, ChunkUid, Collection, CollectionUid, Concept, ConceptMention, ConceptUid, Item, ItemUid,
@@ -152,6 +152,10 @@ impl KnowledgeStore for EmbeddedStore {
 
     async fn libraries(&self, filter: &LibraryFilter, page: PageRequest) -> StoreResult<Page<Library>> {
         libraries::libraries(&self.database, filter, page).await
+    }
+
+    async fn library_totals(&self, filter: &LibraryFilter) -> StoreResult<LibraryTotals> {
+        libraries::library_totals(&self.database, filter).await
     }
 
     async fn update_library(&self, uid: &LibraryUid, update: LibraryUpdate) -> StoreResult<Library> {

@@ -57,6 +57,7 @@ pub enum LocalModelError {
 /// See the [module](self).
 pub struct LocalEmbedder {
     model: EmbeddingModel,
+    floor: Option<f32>,
     folder: PathBuf,
     /// One computation at a time: each uses all processors already. First come, first served, batch by batch, so that a
     /// question waits for one batch of a long job and not for the whole of it.
@@ -84,10 +85,17 @@ impl LocalEmbedder {
                 kind: ModelKind::Neural,
                 takes_instructions: false,
             },
+            floor: None,
             folder: folder.to_owned(),
             turn: Arc::new(Semaphore::new(1)),
             loaded: Arc::new(Mutex::new(None)),
         })
+    }
+
+    /// The same with the floor that was measured for the model (see [`Embedder::floor`]).
+    pub fn with_floor(mut self, cosine: f32) -> Self {
+        self.floor = Some(cosine);
+        self
     }
 
     /// Whether the weights are in memory.
@@ -132,6 +140,10 @@ fn permanent(error: impl std::fmt::Display) -> EmbedError {
 impl Embedder for LocalEmbedder {
     fn model(&self) -> &EmbeddingModel {
         &self.model
+    }
+
+    fn floor(&self) -> Option<f32> {
+        self.floor
     }
 
     async fn embed(

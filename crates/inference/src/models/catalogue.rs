@@ -12,7 +12,7 @@ pub struct ModelFile {
 }
 
 /// A model whose every byte is pinned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnownModel {
     /// The short name, which is also that of its folder.
     pub name: &'static str,
@@ -24,6 +24,8 @@ pub struct KnownModel {
     pub description: &'static str,
     /// The licence of the weights.
     pub licence: &'static str,
+    /// The cosine below which a passage has nothing to do with a question; measured with the real weights.
+    pub floor: f32,
     /// What is fetched.
     pub files: &'static [ModelFile],
 }
@@ -45,6 +47,7 @@ pub const KNOWN_MODELS: &[KnownModel] = &[KnownModel {
     revision: "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
     description: "English; 384 dimensions; fast on any processor.",
     licence: "Apache-2.0",
+    floor: 0.2,
     files: &[
         ModelFile {
             name: "config.json",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::catalogue::{KNOWN_MODELS, KnownModel};
 
 /// A model in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct InstalledModel {
     /// What it is.
     pub model: KnownModel,

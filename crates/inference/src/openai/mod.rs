@@ -210,7 +210,7 @@ impl OpenAiEmbedder {
                 }
                 Err(error) => error,
             };
-            if wire::says_too_large(&error) {
+            if wire::may_be_too_large(&error, batch.len()) {
                 return Err(Refusal::TooLarge(error));
             }
             if !error.is_transient() {

@@ -197,18 +197,20 @@ pub(crate) fn answer_limit(count: usize, dimension: usize) -> usize {
     count * dimension.max(4_096) * 4 * 32 + 64 * 1024
 }
 
-/// Whether the refusal is about size, so that smaller pieces may pass.
-pub(crate) fn says_too_large(error: &HttpError) -> bool {
+/// Whether smaller pieces may pass where a request with so many texts was refused. Servers word the limit of a batch in
+/// many ways, or not at all, so any refusal of the content of a batch is tried again in halves: what is wrong with a
+/// single text shows at the end of a few more requests. A single text must be said to be too long.
+pub(crate) fn may_be_too_large(error: &HttpError, texts: usize) -> bool {
     let HttpError::Status {
         code, body_excerpt, ..
     } = error
     else {
         return false;
     };
-    if *code == 413 {
+    if *code == 413 || (texts > 1 && matches!(*code, 400 | 422)) {
         return true;
     }
-    const PHRASES: [&str; 10] = [
+    const PHRASES: [&str; 12] = [
         "too long",
         "too large",
         "too big",
@@ -219,6 +221,8 @@ pub(crate) fn says_too_large(error: &HttpError) -> bool {
         "maximum length",
         "token limit",
         "exceed",
+        "must have less than",
+        "maximum allowed",
     ];
     let text = body_excerpt.to_lowercase();
     // llama.cpp's server answers 500 where an input does not fit its batch.
@@ -301,12 +305,20 @@ mod tests {
             body_excerpt: text.into(),
             retry_after: None,
         };
-        assert!(says_too_large(&refusal(413, "")));
-        assert!(says_too_large(&refusal(
-            400,
-            "This model's maximum context length is 8192 tokens"
-        )));
-        assert!(!says_too_large(&refusal(400, "unknown model")));
-        assert!(!says_too_large(&refusal(429, "rate limit exceeded")));
+        assert!(may_be_too_large(&refusal(413, ""), 1));
+        for text in [
+            "This model's maximum context length is 8192 tokens",
+            "`inputs` must have less than 512 tokens. Given: 600",
+            "Input length 600 is above the maximum allowed",
+        ] {
+            assert!(may_be_too_large(&refusal(400, text), 1), "{text}");
+        }
+        assert!(!may_be_too_large(&refusal(400, "unknown model"), 1));
+        for texts in [1, 8] {
+            assert!(!may_be_too_large(&refusal(429, "rate limit exceeded"), texts));
+            assert!(!may_be_too_large(&refusal(401, "no"), texts));
+        }
+        assert!(may_be_too_large(&refusal(400, "no"), 2));
+        assert!(may_be_too_large(&refusal(422, ""), 2));
     }
 }

@@ -258,19 +258,39 @@ async fn a_wrong_key_is_final_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_too_large_is_halved() {
+async fn a_batch_that_is_too_large_is_halved_whatever_the_server_calls_it() {
+    for too_many in [
+        (413, "too many texts"),
+        (400, r#"{"error":"no"}"#),
+        (422, r#"{"error":"batch size 5 > 2"}"#),
+    ] {
+        let limits = FakeLimits {
+            max_texts: 2,
+            too_many,
+            ..FakeLimits::default()
+        };
+        let setup = Setup::new(limits, |_| {}).await;
+        let texts = ["alpha", "beta", "gamma", "delta", "epsilon"];
+        let vectors = setup.embed(&texts).await.expect("in halves");
+        for (text, vector) in texts.iter().zip(&vectors) {
+            assert_close(vector, &fake_vector(text, 8));
+        }
+        assert_eq!(setup.batch_sizes(), [5, 2, 3, 1, 2], "{too_many:?}");
+        assert!(setup.waits().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_every_text_is_final_after_a_few_requests() {
     let limits = FakeLimits {
-        max_texts: 2,
+        max_texts: 0,
+        too_many: (400, "unknown model"),
         ..FakeLimits::default()
     };
     let setup = Setup::new(limits, |_| {}).await;
-    let texts = ["alpha", "beta", "gamma", "delta", "epsilon"];
-    let vectors = setup.embed(&texts).await.expect("in halves");
-    for (text, vector) in texts.iter().zip(&vectors) {
-        assert_close(vector, &fake_vector(text, 8));
-    }
-    assert_eq!(setup.batch_sizes(), [5, 2, 3, 1, 2]);
-    assert!(setup.waits().is_empty());
+    let message = permanent(setup.embed(&["alpha", "beta", "gamma", "delta"]).await);
+    assert!(message.contains("400"), "{message}");
+    assert_eq!(setup.batch_sizes(), [4, 2, 1]);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ const CATALOGUE: &[KnownModel] = &[KnownModel {
     revision: "0123456789abcdef0123456789abcdef01234567",
     description: "For tests.",
     licence: "MIT",
+    floor: 0.0,
     files: &[ModelFile {
         name: "config.json",
         size: CONFIGURATION.len() as u64,

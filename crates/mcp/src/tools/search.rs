@@ -109,14 +109,16 @@ pub(crate) async fn call(
         limit: Some(skip.saturating_add(limit).saturating_add(1).min(MAX_LIMIT)),
         rerank: Some(arguments.rerank),
     };
-    let answer = SearchAnswer::from(services.search(principal, request).await?);
+    let outcome = services.search(principal, request).await?;
+    let notes = outcome.reading_notes.clone();
+    let answer = SearchAnswer::from(outcome);
     let fetched = answer.results.len() as u64;
     let page = answer.results.into_iter().skip(skip).take(limit).collect();
     let (results, next_cursor) = within_budget(page, offset, fetched);
     let reading_notes = results
         .iter()
         .filter_map(|result| LibraryType::parse(&result.library_type))
-        .map(|kind| (kind.as_str().to_owned(), kind.profile().llm_context.clone()))
+        .filter_map(|kind| Some((kind.as_str().to_owned(), notes.get(&kind)?.clone())))
         .collect();
     Ok(Answer {
         results,

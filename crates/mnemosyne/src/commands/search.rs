@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use mnemosyne_domain::words::running_text;
 use mnemosyne_domain::{PlaceKind, Principal};
 use mnemosyne_services::Services;
 use mnemosyne_services::search::SearchRequest;
@@ -61,7 +62,10 @@ fn render(answer: &SearchAnswer, colour: bool) -> String {
     for result in &answer.results {
         text.push_str(&format!("{bold}{:>2}. {}{plain}", result.rank, result.item_title));
         text.push_str(&format!("  {dim}{}{plain}\n", place(result)));
-        for line in wrap(&result.text_preview, WIDTH - 4).into_iter().take(LINES) {
+        for line in wrap(&running_text(&result.text_preview), WIDTH - 4)
+            .into_iter()
+            .take(LINES)
+        {
             text.push_str(&format!("    {line}\n"));
         }
         let legs: Vec<String> = result

@@ -7,7 +7,7 @@
 mod run;
 mod text;
 
-pub(crate) use run::embed_chunks;
+pub(crate) use run::{checkpoint, embed_chunks};
 pub use text::passage_text;
 
 use std::collections::BTreeMap;

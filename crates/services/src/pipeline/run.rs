@@ -22,10 +22,10 @@ use crate::error::ServiceError;
 const MAX_CONCEPTS: usize = 60;
 
 /// Names of checkpoints.
-mod checkpoint {
+pub(crate) mod checkpoint {
     pub(super) const ORIGINAL: &str = "original";
     pub(super) const ORIGINAL_SIZE: &str = "original_size";
-    pub(super) const DOCUMENT: &str = "document";
+    pub(crate) const DOCUMENT: &str = "document";
     pub(super) const TEXT: &str = "text";
     pub(super) const STAGED: &str = "staged";
 }

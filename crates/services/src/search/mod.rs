@@ -2,14 +2,14 @@
 
 mod fuse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use futures::future::join_all;
 use mnemosyne_domain::ports::{EmbedError, EmbedText, VectorQuery};
 use mnemosyne_domain::{
-    ChunkHit, CollectionUid, EmbeddingModel, EmbeddingPurpose, EmbeddingStatus, ItemUid, Leg, LegHit, LibraryType, LibraryUid,
-    ModelKind, Principal, Scope, SearchFilter, StoreError, VectorSpace, WorkspaceId,
+    ChunkHit, ChunkUid, CollectionUid, EmbeddingModel, EmbeddingPurpose, EmbeddingStatus, ItemUid, Leg, LegHit, Library,
+    LibraryType, LibraryUid, ModelKind, Principal, Scope, SearchFilter, StoreError, VectorSpace, WorkspaceId,
 };
 
 pub use self::fuse::{Fused, LegRanking, LegScore, fuse};
@@ -96,12 +96,62 @@ pub struct SearchOutcome {
     pub timings_ms: BTreeMap<String, f64>,
     /// The models whose vectors were compared.
     pub models: Vec<EmbeddingModel>,
+    /// What a model that reads the results is told about them, by the type of their library; where the search was held to
+    /// one library, as that library says it.
+    pub reading_notes: BTreeMap<LibraryType, String>,
+}
+
+/// What a search is asked to look at, checked.
+struct Asked {
+    filter: SearchFilter,
+    /// The one library that is searched, where there is one.
+    library: Option<Library>,
+}
+
+impl Asked {
+    /// What an embedding model that takes instructions is told about the question: as the library says it, or the type.
+    /// Where several types are searched, what fits most of them.
+    fn instruction(&self) -> String {
+        match &self.library {
+            Some(library) => library.profile().embedding_instruction,
+            None => self
+                .filter
+                .library_type
+                .unwrap_or(LibraryType::Nonfiction)
+                .profile()
+                .embedding_instruction
+                .clone(),
+        }
+    }
+
+    fn reading_note(&self, kind: LibraryType) -> String {
+        match &self.library {
+            Some(library) => library.profile().llm_context,
+            None => kind.profile().llm_context.clone(),
+        }
+    }
+}
+
+/// What the vector leg found in one space.
+struct SpaceRanking {
+    weight: f32,
+    /// A hit below this score that no other leg found is none.
+    floor: Option<f32>,
+    hits: Vec<LegHit>,
 }
 
 struct VectorLeg {
-    rankings: Vec<(f32, Vec<LegHit>)>,
+    rankings: Vec<SpaceRanking>,
     models: Vec<EmbeddingModel>,
     degraded: Vec<String>,
+    embed_ms: f64,
+    search_ms: f64,
+}
+
+/// What came of asking one space.
+struct SpaceAnswer {
+    ranking: SpaceRanking,
+    model: EmbeddingModel,
     embed_ms: f64,
     search_ms: f64,
 }
@@ -114,32 +164,25 @@ impl Services {
         let began = Instant::now();
         let limit = request.limit.unwrap_or(self.settings.search.default_limit);
         let query = request.query.clone();
-        let filter = self.search_filter(caller, request, limit).await?;
+        let asked = self.search_filter(caller, request, limit).await?;
+        let filter = &asked.filter;
         let settings = &self.settings.search;
 
         let timed_fulltext = timed(
             self.knowledge
-                .fulltext_leg(&query, &filter, settings.fulltext_top_k),
+                .fulltext_leg(&query, filter, settings.fulltext_top_k),
         );
         let timed_graph = timed(self.knowledge.graph_leg(
             &query,
-            &filter,
+            filter,
             settings.graph_max_depth,
             settings.fulltext_top_k,
         ));
         let (vector, (fulltext, fulltext_ms), (graph, graph_ms)) =
-            tokio::join!(self.vector_leg(&query, &filter), timed_fulltext, timed_graph);
+            tokio::join!(self.vector_leg(&query, &asked), timed_fulltext, timed_graph);
         let vector = vector?;
         let mut degraded = vector.degraded;
-        let mut rankings: Vec<LegRanking> = vector
-            .rankings
-            .into_iter()
-            .map(|(weight, hits)| LegRanking {
-                leg: Leg::Vector,
-                weight,
-                hits,
-            })
-            .collect();
+        let mut rankings: Vec<LegRanking> = Vec::new();
         let mut failures = 0;
         for (leg, weight, result) in [
             (Leg::Fulltext, settings.weight_fulltext, fulltext),
@@ -154,6 +197,28 @@ impl Services {
                 }
             }
         }
+        let found_by_others: HashSet<&ChunkUid> = rankings
+            .iter()
+            .flat_map(|ranking| &ranking.hits)
+            .map(|hit| &hit.chunk_uid)
+            .collect();
+        let by_vector: Vec<LegRanking> = vector
+            .rankings
+            .into_iter()
+            .map(|mut ranking| {
+                if let Some(floor) = ranking.floor {
+                    ranking
+                        .hits
+                        .retain(|hit| hit.score >= floor || found_by_others.contains(&hit.chunk_uid));
+                }
+                LegRanking {
+                    leg: Leg::Vector,
+                    weight: ranking.weight,
+                    hits: ranking.hits,
+                }
+            })
+            .collect();
+        rankings.extend(by_vector);
         if failures == 2 && rankings.is_empty() {
             return Err(ServiceError::Unavailable(
                 "no leg of the search could answer".into(),
@@ -166,12 +231,12 @@ impl Services {
             .take(limit)
             .map(|found| found.chunk_uid.clone())
             .collect();
-        let (found, hydrate_ms) = timed(self.knowledge.chunk_hits(&wanted, &filter)).await;
+        let (found, hydrate_ms) = timed(self.knowledge.chunk_hits(&wanted, filter)).await;
         let mut by_uid: BTreeMap<_, _> = found?
             .into_iter()
             .map(|hit| (hit.chunk_uid.clone(), hit))
             .collect();
-        let hits = fused
+        let hits: Vec<SearchHit> = fused
             .into_iter()
             .take(limit)
             .filter_map(|fused| by_uid.remove(&fused.chunk_uid).map(|hit| (hit, fused)))
@@ -191,8 +256,14 @@ impl Services {
             ("hydrate".to_owned(), hydrate_ms),
             ("total".to_owned(), milliseconds(began)),
         ]);
+        let reading_notes = hits
+            .iter()
+            .map(|found| found.hit.library_type)
+            .map(|kind| (kind, asked.reading_note(kind)))
+            .collect();
         Ok(SearchOutcome {
             hits,
+            reading_notes,
             rerank: RerankStatus::Skipped,
             degraded,
             timings_ms,
@@ -205,7 +276,7 @@ impl Services {
         caller: &Principal,
         request: SearchRequest,
         limit: usize,
-    ) -> ServiceResult<SearchFilter> {
+    ) -> ServiceResult<Asked> {
         let mut problems = Problems::default();
         problems.text(
             "query",
@@ -223,15 +294,19 @@ impl Services {
             None => None,
         };
         let scope = permission::scope(caller, workspace);
-        if let Some(workspace) = &scope.workspace
-            && self.knowledge.library_of_workspace(workspace).await?.is_none()
-        {
-            return Err(ServiceError::NotFound("workspace"));
-        }
+        let mut library = match &scope.workspace {
+            Some(workspace) => {
+                let found = self.knowledge.library_of_workspace(workspace).await?;
+                Some(found.ok_or(ServiceError::NotFound("workspace"))?)
+            }
+            None => None,
+        };
         let library_uid = match given(request.library_uid) {
             Some(text) => {
                 let uid = LibraryUid::parse(&text).ok_or(ServiceError::NotFound("library"))?;
-                if !self.is_inside(&scope, &uid).await? {
+                let found = self.knowledge.library(&uid).await?;
+                library = found.filter(|library| scope.admits(&uid, library.workspace_id.as_ref()));
+                if library.is_none() {
                     return Err(ServiceError::NotFound("library"));
                 }
                 Some(uid)
@@ -263,13 +338,14 @@ impl Services {
             }
             None => None,
         };
-        Ok(SearchFilter {
+        let filter = SearchFilter {
             scope,
             library_uid,
             library_type: library_type.flatten(),
             collection_uid,
             item_uid,
-        })
+        };
+        Ok(Asked { filter, library })
     }
 
     async fn is_inside(&self, scope: &Scope, uid: &LibraryUid) -> ServiceResult<bool> {
@@ -277,7 +353,8 @@ impl Services {
         Ok(library.is_some_and(|library| scope.admits(uid, library.workspace_id.as_ref())))
     }
 
-    async fn vector_leg(&self, query: &str, filter: &SearchFilter) -> ServiceResult<VectorLeg> {
+    async fn vector_leg(&self, query: &str, asked: &Asked) -> ServiceResult<VectorLeg> {
+        let filter = &asked.filter;
         let mut leg = VectorLeg {
             rankings: Vec::new(),
             models: Vec::new(),
@@ -293,26 +370,17 @@ impl Services {
                 return Ok(leg);
             }
         };
-        let instruction = filter
-            .library_type
-            .unwrap_or(LibraryType::Nonfiction)
-            .profile()
-            .embedding_instruction
-            .as_str();
+        let instruction = asked.instruction();
         let searches = spaces
             .into_iter()
-            .map(|space| self.search_space(query, instruction, space, filter));
+            .map(|space| self.search_space(query, &instruction, space, filter));
         for answer in join_all(searches).await {
             match answer {
-                Ok((model, hits, embed_ms, search_ms)) => {
-                    let weight = match model.kind {
-                        ModelKind::Neural => self.settings.search.weight_vector,
-                        ModelKind::Lexical => self.settings.search.weight_lexical,
-                    };
-                    leg.rankings.push((weight, hits));
-                    leg.models.push(model);
-                    leg.embed_ms = leg.embed_ms.max(embed_ms);
-                    leg.search_ms = leg.search_ms.max(search_ms);
+                Ok(found) => {
+                    leg.rankings.push(found.ranking);
+                    leg.models.push(found.model);
+                    leg.embed_ms = leg.embed_ms.max(found.embed_ms);
+                    leg.search_ms = leg.search_ms.max(found.search_ms);
                 }
                 Err(reason) => leg.degraded.push(reason),
             }
@@ -327,7 +395,7 @@ impl Services {
         instruction: &str,
         space: VectorSpace,
         filter: &SearchFilter,
-    ) -> Result<(EmbeddingModel, Vec<LegHit>, f64, f64), String> {
+    ) -> Result<SpaceAnswer, String> {
         let embedder = self
             .embedders
             .by_id(&space.model)
@@ -363,10 +431,24 @@ impl Services {
             "vector_failed".to_owned()
         })?;
         let model = embedder.model().clone();
-        if model.kind == ModelKind::Lexical {
-            hits.retain(|hit| hit.score >= f32::midpoint(1.0, LEXICAL_FLOOR));
-        }
-        Ok((model, hits, embed_ms, search_ms))
+        let score = |cosine: f32| f32::midpoint(1.0, cosine);
+        let weight = match model.kind {
+            ModelKind::Neural => self.settings.search.weight_vector,
+            ModelKind::Lexical => {
+                hits.retain(|hit| hit.score >= score(LEXICAL_FLOOR));
+                self.settings.search.weight_lexical
+            }
+        };
+        Ok(SpaceAnswer {
+            ranking: SpaceRanking {
+                weight,
+                floor: embedder.floor().map(score),
+                hits,
+            },
+            model,
+            embed_ms,
+            search_ms,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
-    Announcement, Enqueued, Finished, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
+    Announcement, Enqueued, Finished, JobFilter, JobOrder, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
     Throughput,
 };
 use mnemosyne_domain::{
@@ -18,7 +18,7 @@ use sqlx::{Postgres, Transaction};
 
 use super::PostgresDatabase;
 use super::errors::store_error;
-use crate::rows::{JobRow, announcement, signed, throughput, unsigned};
+use crate::rows::{JobRow, announcement, signed, throughput, unsettled, unsigned};
 use crate::time::{after, micros};
 
 // A source_ref may be longer than a row of an index may be, so the index of requests holds digests of it.
@@ -62,54 +62,28 @@ const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, coll
 const BY_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = $1";
 const BY_ITEM: &str = "SELECT * FROM mnemosyne_job WHERE item_uid = $1";
 
-/// A list of jobs and its length, for one kind of filter, with the values of the filter. One statement for all filters
-/// would keep the database from using an index for any.
-struct Listing<'a> {
-    rows: &'static str,
-    total: &'static str,
-    values: Vec<&'a str>,
-}
-
-macro_rules! listing {
-    ($condition:literal, $limit:literal, [$($value:expr),*]) => {
-        Listing {
-            rows: concat!("SELECT * FROM mnemosyne_job ", $condition, " ORDER BY sequence DESC ", $limit),
-            total: concat!("SELECT count(*) FROM mnemosyne_job ", $condition),
-            values: vec![$($value),*],
-        }
+// Values of a filter that is not asked for are NULL. PostgreSQL plans these statements for the values at hand, so what is
+// asked for is looked up by its index.
+macro_rules! listed {
+    ($begin:literal, $end:literal) => {
+        concat!(
+            $begin,
+            " FROM mnemosyne_job WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR library_uid = $2) \
+             AND ($3::text IS NULL OR (status = 'failed' AND error_code = $3)) \
+             AND ($4::text IS NULL OR strpos(lower(filename COLLATE \"C\"), $4) > 0 OR strpos(filename, $5::text) > 0)",
+            $end
+        )
     };
 }
-
-/// How the jobs of a filter are read; `None` where no job can match it.
-fn listing(filter: &JobFilter) -> Option<Listing<'_>> {
-    let library = filter.library_uid.as_ref().map(LibraryUid::as_str);
-    let failure = filter.failure.map(FailureCode::as_str);
-    Some(match (filter.status, library, failure) {
-        (None, None, None) => listing!("", "LIMIT $1 OFFSET $2", []),
-        (Some(status), None, None) => {
-            listing!("WHERE status = $1", "LIMIT $2 OFFSET $3", [status.as_str()])
-        }
-        (None, Some(library), None) => {
-            listing!("WHERE library_uid = $1", "LIMIT $2 OFFSET $3", [library])
-        }
-        (Some(status), Some(library), None) => listing!(
-            "WHERE library_uid = $1 AND status = $2",
-            "LIMIT $3 OFFSET $4",
-            [library, status.as_str()]
-        ),
-        (None | Some(JobStatus::Failed), None, Some(failure)) => listing!(
-            "WHERE status = 'failed' AND error_code = $1",
-            "LIMIT $2 OFFSET $3",
-            [failure]
-        ),
-        (None | Some(JobStatus::Failed), Some(library), Some(failure)) => listing!(
-            "WHERE status = 'failed' AND error_code = $1 AND library_uid = $2",
-            "LIMIT $3 OFFSET $4",
-            [failure, library]
-        ),
-        (Some(_), _, Some(_)) => return None,
-    })
-}
+const NEWEST: &str = listed!("SELECT *", " ORDER BY sequence DESC LIMIT $6 OFFSET $7");
+const OLDEST: &str = listed!("SELECT *", " ORDER BY sequence LIMIT $6 OFFSET $7");
+const BY_NAME: &str = listed!(
+    "SELECT *",
+    " ORDER BY lower(filename COLLATE \"C\"), sequence DESC LIMIT $6 OFFSET $7"
+);
+const TOTAL: &str = listed!("SELECT count(*)", "");
+const UNSETTLED: &str = "SELECT library_uid, status, count(*) FROM mnemosyne_job \
+    WHERE library_uid = ANY($1) AND status IN ('pending', 'processing', 'failed') GROUP BY library_uid, status";
 
 macro_rules! take {
     ($which:literal) => {
@@ -194,7 +168,7 @@ const RETRY: &str = concat!(
 );
 const RETRY_ALL: &str = concat!(
     begin_anew!(),
-    " WHERE status = 'failed' AND ($1::text IS NULL OR error_code = $1)"
+    " WHERE status = 'failed' AND ($1::text IS NULL OR error_code = $1) AND ($3::text IS NULL OR library_uid = $3)"
 );
 const UNANNOUNCED: &str = "SELECT id, queue FROM mnemosyne_job \
     WHERE status = 'pending' AND NOT announced AND due_at <= $1 ORDER BY due_at LIMIT $2";
@@ -392,29 +366,52 @@ impl Jobs for PostgresDatabase {
     }
 
     async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> StoreResult<Page<Job>> {
-        let Some(listing) = listing(filter) else {
-            return Ok(Page {
-                rows: Vec::new(),
-                total: 0,
-            });
+        let status = filter.status.map(JobStatus::as_str);
+        let library = filter.library_uid.as_ref().map(LibraryUid::as_str);
+        let failure = filter.failure.map(FailureCode::as_str);
+        let name = filter.name_contains.as_deref();
+        let lower = name.map(str::to_lowercase);
+        let statement = match filter.order {
+            JobOrder::NewestFirst => NEWEST,
+            JobOrder::OldestFirst => OLDEST,
+            JobOrder::ByName => BY_NAME,
         };
-        let mut rows = sqlx::query_as::<_, JobRow>(listing.rows);
-        let mut total = sqlx::query_scalar::<_, i64>(listing.total);
-        for value in listing.values {
-            rows = rows.bind(value);
-            total = total.bind(value);
-        }
-        let rows = rows
+        let rows = sqlx::query_as::<_, JobRow>(statement)
+            .bind(status)
+            .bind(library)
+            .bind(failure)
+            .bind(&lower)
+            .bind(name)
             .bind(i64::from(page.limit))
             .bind(signed(page.offset))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        let total = total.fetch_one(&self.pool).await.map_err(store_error)?;
+        let total: i64 = sqlx::query_scalar(TOTAL)
+            .bind(status)
+            .bind(library)
+            .bind(failure)
+            .bind(&lower)
+            .bind(name)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
         Ok(Page {
             rows: rows.into_iter().map(JobRow::read).collect::<StoreResult<_>>()?,
             total: unsigned(total),
         })
+    }
+
+    async fn unsettled_jobs(
+        &self,
+        libraries: &[LibraryUid],
+    ) -> StoreResult<Vec<(LibraryUid, JobStatus, u64)>> {
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(UNSETTLED)
+            .bind(libraries.iter().map(LibraryUid::as_str).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.into_iter().map(unsettled).collect()
     }
 
     async fn lease(&self, request: LeaseRequest<'_>) -> StoreResult<Option<Lease>> {
@@ -654,10 +651,16 @@ impl Jobs for PostgresDatabase {
         }
     }
 
-    async fn retry_failed(&self, code: Option<&str>, now: DateTime<Utc>) -> StoreResult<u64> {
+    async fn retry_failed(
+        &self,
+        code: Option<&str>,
+        library: Option<&LibraryUid>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64> {
         sqlx::query(RETRY_ALL)
             .bind(code)
             .bind(micros(now))
+            .bind(library.map(LibraryUid::as_str))
             .execute(&self.pool)
             .await
             .map(|done| done.rows_affected())

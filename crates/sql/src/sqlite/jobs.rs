@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
-    Announcement, Enqueued, Finished, JobFilter, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
+    Announcement, Enqueued, Finished, JobFilter, JobOrder, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
     Throughput,
 };
 use mnemosyne_domain::{
@@ -18,7 +18,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::SqliteDatabase;
 use super::errors::store_error;
-use crate::rows::{JobRow, announcement, signed, throughput, unsigned};
+use crate::rows::{JobRow, announcement, signed, throughput, unsettled, unsigned};
 use crate::time::{after, micros};
 
 const LIVE_REQUEST: &str = "SELECT * FROM mnemosyne_job WHERE library_uid = ?1 AND source_ref = ?2 \
@@ -44,35 +44,73 @@ const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, coll
     ?15, ?15) RETURNING *";
 const BY_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = ?1";
 const BY_ITEM: &str = "SELECT * FROM mnemosyne_job WHERE item_uid = ?1";
-/// A list of jobs and its length, for one kind of filter: ?1 status, ?2 library, ?3 failure, ?4 limit, ?5 offset. One
-/// statement for all filters would keep SQLite from using an index for any.
+/// A list of jobs and its length, for one kind of filter: ?1 status, ?2 library, ?3 failure, ?4 limit, ?5 offset, ?6 and ?7
+/// a part of the name in lower case and as it was given. One statement for all filters would keep SQLite from using an
+/// index for any.
 #[derive(Clone, Copy)]
 struct Listing {
-    rows: &'static str,
+    newest: &'static str,
+    oldest: &'static str,
+    by_name: &'static str,
     total: &'static str,
 }
 
 macro_rules! listing {
-    ($condition:literal) => {
+    ($condition:literal, $name:literal) => {
         Listing {
-            rows: concat!(
+            newest: concat!(
                 "SELECT * FROM mnemosyne_job ",
                 $condition,
+                $name,
                 " ORDER BY sequence DESC LIMIT ?4 OFFSET ?5"
             ),
-            total: concat!("SELECT count(*) FROM mnemosyne_job ", $condition),
+            oldest: concat!(
+                "SELECT * FROM mnemosyne_job ",
+                $condition,
+                $name,
+                " ORDER BY sequence LIMIT ?4 OFFSET ?5"
+            ),
+            by_name: concat!(
+                "SELECT * FROM mnemosyne_job ",
+                $condition,
+                $name,
+                " ORDER BY lower(filename), sequence DESC LIMIT ?4 OFFSET ?5"
+            ),
+            total: concat!("SELECT count(*) FROM mnemosyne_job ", $condition, $name),
         }
+    };
+    ($condition:literal) => {
+        [
+            listing!($condition, ""),
+            listing!(
+                $condition,
+                " AND (instr(lower(filename), ?6) > 0 OR instr(filename, ?7) > 0)"
+            ),
+        ]
     };
 }
 
-const ALL: Listing = listing!("");
-const OF_STATUS: Listing = listing!("WHERE status = ?1");
-const OF_LIBRARY: Listing = listing!("WHERE library_uid = ?2");
-const OF_LIBRARY_AND_STATUS: Listing = listing!("WHERE library_uid = ?2 AND status = ?1");
-const OF_FAILURE: Listing = listing!("WHERE status = 'failed' AND error_code = ?3");
-const OF_LIBRARY_AND_FAILURE: Listing =
+/// The lists of one condition: whatever the name, and with a part of it.
+type Listings = [Listing; 2];
+
+// Without any condition SQLite counts the entries of an index.
+const ALL: Listings = [
+    listing!("", ""),
+    listing!(
+        "WHERE 1",
+        " AND (instr(lower(filename), ?6) > 0 OR instr(filename, ?7) > 0)"
+    ),
+];
+const OF_STATUS: Listings = listing!("WHERE status = ?1");
+const OF_LIBRARY: Listings = listing!("WHERE library_uid = ?2");
+const OF_LIBRARY_AND_STATUS: Listings = listing!("WHERE library_uid = ?2 AND status = ?1");
+const OF_FAILURE: Listings = listing!("WHERE status = 'failed' AND error_code = ?3");
+const OF_LIBRARY_AND_FAILURE: Listings =
     listing!("WHERE status = 'failed' AND error_code = ?3 AND library_uid = ?2");
 
+const UNSETTLED: &str = "SELECT library_uid, status, count(*) FROM mnemosyne_job INDEXED BY mnemosyne_job_library_status \
+    WHERE library_uid IN (SELECT value FROM json_each(?1)) AND status IN ('pending', 'processing', 'failed') \
+    GROUP BY library_uid, status";
 const NEXT: &str = "SELECT * FROM mnemosyne_job WHERE sequence = (SELECT min(sequence) FROM (\
     SELECT * FROM (SELECT sequence FROM mnemosyne_job INDEXED BY mnemosyne_job_waiting \
     WHERE status = 'pending' AND due_at <= ?1 AND queue IN (SELECT value FROM json_each(?2)) \
@@ -144,7 +182,7 @@ const RETRY: &str = concat!(
 );
 const RETRY_ALL: &str = concat!(
     begin_anew!(),
-    " WHERE status = 'failed' AND (?1 IS NULL OR error_code = ?1)"
+    " WHERE status = 'failed' AND (?1 IS NULL OR error_code = ?1) AND (?3 IS NULL OR library_uid = ?3)"
 );
 const UNANNOUNCED: &str = "SELECT id, queue FROM mnemosyne_job INDEXED BY mnemosyne_job_unannounced \
     WHERE status = 'pending' AND announced = 0 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
@@ -356,7 +394,7 @@ impl Jobs for SqliteDatabase {
         let status = filter.status.map(JobStatus::as_str);
         let library = filter.library_uid.as_ref().map(LibraryUid::as_str);
         let failure = filter.failure.map(FailureCode::as_str);
-        let listing = match (filter.status, library, failure) {
+        let [whatever_the_name, of_name] = match (filter.status, library, failure) {
             (None, None, None) => ALL,
             (Some(_), None, None) => OF_STATUS,
             (None, Some(_), None) => OF_LIBRARY,
@@ -370,12 +408,25 @@ impl Jobs for SqliteDatabase {
                 });
             }
         };
-        let rows = sqlx::query_as::<_, JobRow>(listing.rows)
+        let name = filter.name_contains.as_deref();
+        let lower = name.map(str::to_lowercase);
+        let listing = match name {
+            None => whatever_the_name,
+            Some(_) => of_name,
+        };
+        let statement = match filter.order {
+            JobOrder::NewestFirst => listing.newest,
+            JobOrder::OldestFirst => listing.oldest,
+            JobOrder::ByName => listing.by_name,
+        };
+        let rows = sqlx::query_as::<_, JobRow>(statement)
             .bind(status)
             .bind(library)
             .bind(failure)
             .bind(page.limit)
             .bind(signed(page.offset))
+            .bind(lower.as_deref())
+            .bind(name)
             .fetch_all(&self.read)
             .await
             .map_err(store_error)?;
@@ -383,6 +434,10 @@ impl Jobs for SqliteDatabase {
             .bind(status)
             .bind(library)
             .bind(failure)
+            .bind(page.limit)
+            .bind(signed(page.offset))
+            .bind(lower.as_deref())
+            .bind(name)
             .fetch_one(&self.read)
             .await
             .map_err(store_error)?;
@@ -390,6 +445,18 @@ impl Jobs for SqliteDatabase {
             rows: rows.into_iter().map(JobRow::read).collect::<StoreResult<_>>()?,
             total: unsigned(total),
         })
+    }
+
+    async fn unsettled_jobs(
+        &self,
+        libraries: &[LibraryUid],
+    ) -> StoreResult<Vec<(LibraryUid, JobStatus, u64)>> {
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(UNSETTLED)
+            .bind(Value::from_iter(libraries.iter().map(LibraryUid::as_str)).to_string())
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
+        rows.into_iter().map(unsettled).collect()
     }
 
     async fn lease(&self, request: LeaseRequest<'_>) -> StoreResult<Option<Lease>> {
@@ -627,10 +694,16 @@ impl Jobs for SqliteDatabase {
         }
     }
 
-    async fn retry_failed(&self, code: Option<&str>, now: DateTime<Utc>) -> StoreResult<u64> {
+    async fn retry_failed(
+        &self,
+        code: Option<&str>,
+        library: Option<&LibraryUid>,
+        now: DateTime<Utc>,
+    ) -> StoreResult<u64> {
         sqlx::query(RETRY_ALL)
             .bind(code)
             .bind(micros(now))
+            .bind(library.map(LibraryUid::as_str))
             .execute(&self.write)
             .await
             .map(|done| done.rows_affected())

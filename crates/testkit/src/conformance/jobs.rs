@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
-use mnemosyne_domain::ports::{JobFilter, JobUpdate, Lease, LeaseOutcome, LeaseRequest, Relational};
+use mnemosyne_domain::ports::{
+    JobFilter, JobOrder, JobUpdate, Lease, LeaseOutcome, LeaseRequest, Relational,
+};
 use mnemosyne_domain::{
     CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, NewJob,
     PageRequest, Queue, Stage, StoreError,
@@ -381,7 +383,7 @@ pub async fn what_waits_must_be_announced(databases: Databases) {
     assert_eq!(waiting(62).await, [first.id.clone()]);
     let taken = lease(jobs, at(63)).await;
     fail(jobs, &taken, FailureCode::Damaged, at(64)).await;
-    jobs.retry_failed(None, at(65)).await.unwrap();
+    jobs.retry_failed(None, None, at(65)).await.unwrap();
     assert_eq!(waiting(66).await, [first.id]);
 }
 
@@ -981,10 +983,22 @@ pub async fn failed_jobs_can_be_retried(databases: Databases) {
         Err(StoreError::Conflict("status"))
     ));
     assert_eq!(jobs.retry(&JobId::generate(), None, at(11)).await.unwrap(), None);
-    assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 2);
-    assert_eq!(jobs.retry_failed(Some("too_large"), at(12)).await.unwrap(), 0);
+    let too_large = Some("too_large");
+    assert_eq!(jobs.retry_failed(too_large, None, at(12)).await.unwrap(), 2);
+    assert_eq!(jobs.retry_failed(too_large, None, at(12)).await.unwrap(), 0);
     assert_eq!(status(jobs, &failed[3]).await, JobStatus::Failed);
-    assert_eq!(jobs.retry_failed(None, at(13)).await.unwrap(), 1);
+    let (own, other) = (
+        LibraryUid::from_store("library-1".to_owned()),
+        LibraryUid::from_store("library-2".to_owned()),
+    );
+    assert_eq!(jobs.retry_failed(None, Some(&other), at(13)).await.unwrap(), 0);
+    let encrypted = Some("encrypted");
+    assert_eq!(
+        jobs.retry_failed(encrypted, Some(&other), at(13)).await.unwrap(),
+        0
+    );
+    assert_eq!(status(jobs, &failed[3]).await, JobStatus::Failed);
+    assert_eq!(jobs.retry_failed(None, Some(&own), at(13)).await.unwrap(), 1);
     for id in &failed {
         assert_eq!(status(jobs, id).await, JobStatus::Pending);
     }
@@ -1073,6 +1087,7 @@ pub async fn jobs_are_listed_newest_first(databases: Databases) {
             status,
             library_uid,
             failure,
+            ..JobFilter::default()
         };
         let page = databases
             .second
@@ -1112,6 +1127,80 @@ pub async fn jobs_are_listed_newest_first(databases: Databases) {
         list(Some(JobStatus::Pending), None, damaged, 0, 9).await,
         (vec![], 0)
     );
+}
+
+/// Lists come in the order that is asked for, and can be narrowed to names that contain a text.
+pub async fn jobs_are_listed_by_name_and_age(databases: Databases) {
+    let jobs = databases.first.as_ref();
+    let mut made = Vec::new();
+    for (number, name) in ["b.md", "Aa.pdf", "Ärger.pdf", "c.PDF"].into_iter().enumerate() {
+        let mut wanted = request(&format!("{number}"), "1");
+        wanted.filename = name.to_owned();
+        made.push(jobs.enqueue(wanted, at(0)).await.unwrap().job.id);
+    }
+    let held = lease(jobs, at(1)).await;
+    fail(jobs, &held, FailureCode::Damaged, at(2)).await;
+    let list = async |order, name: Option<&str>, status| {
+        let filter = JobFilter {
+            status,
+            name_contains: name.map(str::to_owned),
+            order,
+            ..JobFilter::default()
+        };
+        let page = databases
+            .second
+            .jobs(&filter, PageRequest::first(9))
+            .await
+            .unwrap();
+        assert_eq!(page.total, page.rows.len() as u64);
+        let names: Vec<String> = page.rows.into_iter().map(|row| row.request.filename).collect();
+        names
+    };
+    let newest = JobOrder::NewestFirst;
+    assert_eq!(list(JobOrder::OldestFirst, None, None).await[0], "b.md");
+    assert_eq!(
+        list(JobOrder::ByName, None, None).await[..3],
+        ["Aa.pdf", "b.md", "c.PDF"]
+    );
+    assert_eq!(
+        list(newest, Some("pdf"), None).await,
+        ["c.PDF", "Ärger.pdf", "Aa.pdf"]
+    );
+    assert_eq!(list(newest, Some("Är"), None).await, ["Ärger.pdf"]);
+    assert_eq!(list(newest, Some("%"), None).await, [""; 0]);
+    assert_eq!(list(newest, Some("md"), Some(JobStatus::Failed)).await, ["b.md"]);
+    assert_eq!(list(newest, Some("pdf"), Some(JobStatus::Failed)).await, [""; 0]);
+}
+
+/// What waits, runs and failed is counted for several libraries at once.
+pub async fn unsettled_jobs_are_counted_by_library(databases: Databases) {
+    let jobs = databases.first.as_ref();
+    let library = |number: u8| LibraryUid::from_store(format!("library-{number}"));
+    for (number, of) in [1, 1, 1, 1, 2].into_iter().enumerate() {
+        let mut wanted = request(&format!("{number}"), "1");
+        wanted.library_uid = library(of);
+        jobs.enqueue(wanted, at(0)).await.unwrap();
+    }
+    let held = lease(jobs, at(1)).await;
+    fail(jobs, &held, FailureCode::Damaged, at(2)).await;
+    let held = lease(jobs, at(3)).await;
+    finish(jobs, &held, JobStatus::Completed, at(4)).await;
+    lease(jobs, at(5)).await;
+    let counts = async |libraries: &[LibraryUid]| {
+        let mut counts = databases.second.unsettled_jobs(libraries).await.unwrap();
+        counts.sort_by_key(|(library, status, _)| (library.clone(), status.as_str()));
+        counts
+    };
+    assert_eq!(
+        counts(&[library(1), library(3)]).await,
+        [
+            (library(1), JobStatus::Failed, 1),
+            (library(1), JobStatus::Pending, 1),
+            (library(1), JobStatus::Processing, 1),
+        ]
+    );
+    assert_eq!(counts(&[library(2)]).await, [(library(2), JobStatus::Pending, 1)]);
+    assert_eq!(counts(&[]).await, []);
 }
 
 /// Throughput counts every state, the last sixty minutes, and failures by code, most first.
@@ -1203,6 +1292,8 @@ macro_rules! jobs_conformance {
                 failed_jobs_can_be_retried,
                 jobs_go_with_their_library_or_item,
                 jobs_are_listed_newest_first,
+                jobs_are_listed_by_name_and_age,
+                unsettled_jobs_are_counted_by_library,
                 throughput_says_what_was_done_lately,
             ]
         );

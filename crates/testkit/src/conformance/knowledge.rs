@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::library::ProfileOverrides;
 use mnemosyne_domain::ports::{
-    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryUpdate,
-    PublishOutcome, VectorQuery,
+    ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryOrder,
+    LibraryUpdate, PublishOutcome, VectorQuery,
 };
 use mnemosyne_domain::{
     ChunkUid, Collection, CollectionUid, ConceptKind, ConceptMention, ConceptUid, EmbeddingStatus, ItemUid,
@@ -28,6 +28,7 @@ macro_rules! knowledge_store_conformance {
         $crate::knowledge_store_conformance!(@rules $open:
             names_are_unique,
             libraries_are_listed_by_scope_type_and_name,
+            libraries_come_in_the_order_asked_for_and_add_up,
             libraries_change_and_keep_the_rest,
             collections_belong_to_their_library,
             a_store_that_serves_is_healthy,
@@ -363,6 +364,59 @@ pub async fn names_are_unique(store: &dyn KnowledgeStore) {
         .create_collection(&LibraryUid::generate(), "A", "", now())
         .await;
     assert!(matches!(missing, Err(StoreError::NotFound)), "{missing:?}");
+}
+
+/// Lists of libraries come in the order that is asked for, page by page; what they hold adds up.
+pub async fn libraries_come_in_the_order_asked_for_and_add_up(store: &dyn KnowledgeStore) {
+    for (age, name) in ["empty", "deep", "wide"].into_iter().enumerate() {
+        let new = NewLibrary {
+            name: name.to_owned(),
+            workspace_id: (name == "wide").then(|| workspace("w")),
+            library_type: LibraryType::Technical,
+            description: String::new(),
+        };
+        let made = now() + TimeDelta::seconds(age as i64);
+        let made = store.create_library(new, made).await.unwrap();
+        store.adopt_model(&made.uid, &space()).await.unwrap();
+        let items: &[&[&str]] = match name {
+            "deep" => &[&["one", "two", "three"]],
+            "wide" => &[&["one"], &["two"]],
+            _ => &[],
+        };
+        for texts in items {
+            published(store, &made.uid, texts).await;
+        }
+    }
+    let names = async |order, offset| {
+        let filter = LibraryFilter {
+            order,
+            ..LibraryFilter::default()
+        };
+        let found = store
+            .libraries(&filter, PageRequest::new(offset, 2))
+            .await
+            .unwrap();
+        assert_eq!(found.total, 3);
+        let names: Vec<String> = found.rows.into_iter().map(|library| library.name).collect();
+        names
+    };
+    for (order, expected) in [
+        (LibraryOrder::ByName, ["deep", "empty", "wide"]),
+        (LibraryOrder::NewestFirst, ["wide", "deep", "empty"]),
+        (LibraryOrder::MostItemsFirst, ["wide", "deep", "empty"]),
+        (LibraryOrder::MostChunksFirst, ["deep", "wide", "empty"]),
+    ] {
+        assert_eq!(names(order, 0).await, expected[..2], "{order:?}");
+        assert_eq!(names(order, 2).await, expected[2..], "{order:?}");
+    }
+    let totals = store.library_totals(&LibraryFilter::default()).await.unwrap();
+    assert_eq!((totals.libraries, totals.items, totals.chunks), (3, 3, 5));
+    let global = LibraryFilter {
+        scope: Some(Scope::global()),
+        ..LibraryFilter::default()
+    };
+    let totals = store.library_totals(&global).await.unwrap();
+    assert_eq!((totals.libraries, totals.items, totals.chunks), (2, 1, 3));
 }
 
 /// Lists of libraries hold the scope, the type and the name.

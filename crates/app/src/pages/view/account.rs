@@ -18,6 +18,8 @@ pub struct SignInPage {
     pub next: String,
     /// One sentence about what went wrong; the same for an unknown name and a wrong password.
     pub problem: Option<String>,
+    /// Fields of a form that the end of a session interrupted: names and values of hidden inputs.
+    pub kept: Vec<(String, String)>,
     /// How an administrator of a fresh installation finds the password; shown before the first sign-in only.
     pub is_first_start: bool,
 }

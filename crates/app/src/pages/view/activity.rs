@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `/activity/` | `/activity/stream/` | [`ActivityLive`] |
 //! | `/libraries/{uid}/` | `/activity/stream/?library=UID` | [`super::LibraryLive`] |
+//! | `/activity/jobs/{id}/` | `/activity/stream/?job=ID` | [`JobLive`] |
 //!
 //! An event needs no name; its data is the rendered struct, one `data:` line for each line. Send one when something
 //! changed, at most once a second, and a comment at least every 15 seconds.
@@ -201,7 +202,7 @@ impl JobRow {
     }
 }
 
-/// `/activity/?status=&code=&library=&page=`. Forms post to `/activity/jobs/{id}/cancel/`, `/activity/jobs/{id}/retry/`
+/// `/activity/?status=&code=&library=&q=&sort=&page=`. Forms post to `/activity/jobs/{id}/cancel/`, `/activity/jobs/{id}/retry/`
 /// and, with `code` (empty for every cause), to `/activity/retry/`.
 #[derive(Template)]
 #[template(path = "activity.html")]
@@ -210,8 +211,14 @@ pub struct ActivityPage {
     pub frame: Frame,
     /// What is going on.
     pub live: ActivityLive,
-    /// The states, *all* first, with counts; each keeps `library`.
+    /// The states, *all* first, with counts; each keeps the other filters.
     pub states: Vec<Choice>,
+    /// The orders, the usual one first; each keeps the filters.
+    pub sorts: Vec<Choice>,
+    /// What the file name must contain (`q`).
+    pub filter: String,
+    /// The other parameters, which the form of the filter keeps.
+    pub kept: Vec<(&'static str, String)>,
     /// What else narrows the list: `the cause encrypted`, `the library Papers`, with the address that drops it.
     pub narrowed: Vec<(String, String)>,
     /// The rows of this page.
@@ -229,12 +236,14 @@ pub struct StageStep {
     pub took_ms: Option<u64>,
 }
 
-/// `/activity/jobs/{id}/`. Forms post to its `cancel/` and `retry/`.
+/// The part of a job's page that keeps itself up to date: all of it. Also served alone.
 #[derive(Template)]
-#[template(path = "job.html")]
-pub struct JobPage {
-    /// The frame.
-    pub frame: Frame,
+#[template(path = "partials/job_live.html")]
+pub struct JobLive {
+    /// For the forms.
+    pub csrf: String,
+    /// The moment that relative times are relative to.
+    pub now: DateTime<Utc>,
     /// The job.
     pub job: JobRow,
     /// The name the client knows the source by.
@@ -247,7 +256,19 @@ pub struct JobPage {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-impl JobPage {
+impl HtmlSafe for JobLive {}
+
+/// `/activity/jobs/{id}/`. Forms post to its `cancel/` and `retry/`.
+#[derive(Template)]
+#[template(path = "job.html")]
+pub struct JobPage {
+    /// The frame.
+    pub frame: Frame,
+    /// How the job stands.
+    pub live: JobLive,
+}
+
+impl JobLive {
     /// How a step stands: `done`, `now`, `failed` or `later`.
     pub fn step_state(&self, step: &StageStep) -> &'static str {
         if self.job.status == JobStatus::Completed || step.stage < self.job.stage {

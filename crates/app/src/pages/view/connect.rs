@@ -6,7 +6,7 @@ use mnemosyne_domain::Tool;
 
 use super::assets::icon;
 use super::format::{compact, count, middle, plural, type_icon};
-use super::frame::{Field, Frame, LibraryRef};
+use super::frame::{Field, Frame, LibraryRef, Pager};
 
 /// A token that was just made. Shown on the answer to the form and never again.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub struct Snippet {
     pub text: String,
 }
 
-/// `/connect/`. Forms post `name`, `expires_in`, `tool`…, `library`… to `/connect/tokens/` (the answer is this page with
+/// `/connect/?q=&page=`. Forms post `name`, `expires_in`, `tool`…, `library`… to `/connect/tokens/` (the answer is this page with
 /// `new_token`, never a redirect, because the token is shown once), nothing to `/connect/tokens/{id}/revoke/`, and
 /// nothing to `/connect/test/` (the answer is this page with `test`).
 #[derive(Template)]
@@ -119,10 +119,18 @@ pub struct ConnectPage {
     pub new_token: Option<NewToken>,
     /// What was typed, where it was wrong.
     pub form: TokenForm,
-    /// The viewer's tokens, newest first, revoked ones last.
+    /// The viewer's tokens on this page of the list, newest first, revoked ones last.
     pub tokens: Vec<TokenRow>,
+    /// Whether the viewer has any, whatever the filter.
+    pub has_tokens: bool,
+    /// What their names must contain (`q`).
+    pub filter: String,
+    /// Steps through the list; its total is that of the filtered list.
+    pub pager: Pager,
     /// Libraries that a token may be narrowed to.
     pub libraries: Vec<LibraryRef>,
+    /// How many more there are.
+    pub other_libraries: u64,
     /// What the test found, after it ran.
     pub test: Option<ConnectionTest>,
     /// Whether callers need a token at all (`MCP_REQUIRE_AUTH`).

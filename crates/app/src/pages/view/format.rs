@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, Datelike, TimeZone, Utc};
-use mnemosyne_domain::{ChunkStrategy, JobStatus, Leg, LibraryType, ModelKind, Stage};
+use mnemosyne_domain::{ChunkStrategy, JobStatus, LibraryType, ModelKind, Stage};
 
 use super::assets::{Icon, icon};
 
@@ -272,16 +272,6 @@ pub fn stage_word(stage: &Stage) -> &'static str {
         Stage::Concepts => "finding concepts",
         Stage::Publish => "publishing",
         Stage::Complete => "done",
-    }
-}
-
-/// The name of a leg that people see.
-pub fn leg_word(leg: &Leg) -> &'static str {
-    match leg {
-        Leg::Vector => "Meaning",
-        Leg::Fulltext => "Words",
-        Leg::Graph => "Concepts",
-        Leg::Image => "Images",
     }
 }
 

@@ -295,6 +295,20 @@ impl Field {
     }
 }
 
+/// A question that somebody may like to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuestionLink {
+    /// The question.
+    pub text: String,
+}
+
+impl QuestionLink {
+    /// Its answer.
+    pub fn href(&self) -> String {
+        href("/search/", &[("q", &self.text)])
+    }
+}
+
 /// A choice among links: tabs above a list, filters beside one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -348,9 +362,11 @@ impl RunningJob {
     }
 }
 
-/// All failures of one cause.
+/// All failures of one cause, in one library or in all.
 #[derive(Clone, Debug)]
 pub struct FailureGroup {
+    /// The library they belong to; `None` for those of all libraries.
+    pub library: Option<LibraryUid>,
     /// The cause.
     pub code: FailureCode,
     /// How many jobs failed of it.
@@ -364,8 +380,17 @@ impl FailureGroup {
     pub fn href(&self) -> String {
         href(
             "/activity/",
-            &[("status", "failed"), ("code", self.code.as_str())],
+            &[
+                ("status", "failed"),
+                ("code", self.code.as_str()),
+                ("library", self.library_word()),
+            ],
         )
+    }
+
+    /// The library's identifier, empty for all libraries.
+    pub fn library_word(&self) -> &str {
+        self.library.as_ref().map(LibraryUid::as_str).unwrap_or_default()
     }
 }
 

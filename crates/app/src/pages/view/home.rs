@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::assets::icon;
 use super::format::{ModelLabel, compact, count, duration, middle, percent, plural, stage_word, type_icon};
-use super::frame::{FailureGroup, Frame, RunningJob};
+use super::frame::{FailureGroup, Frame, QuestionLink, RunningJob};
 use super::libraries::{ItemRow, LibraryRow};
 
 /// What all visible libraries hold.
@@ -51,4 +51,6 @@ pub struct HomePage {
     pub model: ModelLabel,
     /// `Some` until there is a visible item.
     pub first_steps: Option<FirstSteps>,
+    /// Questions to try, while the demo library is there.
+    pub questions: Vec<QuestionLink>,
 }

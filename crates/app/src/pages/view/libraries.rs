@@ -55,7 +55,7 @@ impl LibraryRow {
     }
 }
 
-/// `/libraries/?q=&type=&page=`.
+/// `/libraries/?q=&type=&sort=&page=`.
 #[derive(Template)]
 #[template(path = "libraries.html")]
 pub struct LibrariesPage {
@@ -65,8 +65,14 @@ pub struct LibrariesPage {
     pub libraries: Vec<LibraryRow>,
     /// What the name must contain (`q`).
     pub filter: String,
-    /// The types, *all* first; each leads to the list of that type with the same `q`.
+    /// The value of `type`, kept by the filter; empty for all.
+    pub kind: String,
+    /// The value of `sort`, kept by the filter; empty for the usual order.
+    pub sort: String,
+    /// The types, *all* first; each leads to the list of that type with the same `q` and `sort`.
     pub types: Vec<Choice>,
+    /// The orders, the usual one first; each keeps `q` and `type`.
+    pub sorts: Vec<Choice>,
     /// Steps through the list.
     pub pager: Pager,
     /// Whether there is no library at all, so that the page says how to begin instead.

@@ -28,18 +28,18 @@ mod search;
 mod text;
 
 pub use account::{ErrorPage, SignInPage};
-pub use activity::{ActivityLive, ActivityPage, Chart, JobPage, JobRow, StageStep, WaitingJob};
+pub use activity::{ActivityLive, ActivityPage, Chart, JobLive, JobPage, JobRow, StageStep, WaitingJob};
 pub use assets::{ASSETS, Asset, Icon, asset, icon};
 pub use connect::{
     ConnectPage, ConnectionTest, NewToken, Snippet, TokenForm, TokenRow, ToolChoice, snippets,
 };
 pub use format::{
-    ModelLabel, Number, SafeHtml, bar, compact, count, duration, encode, escape, href, job_state, leg_word,
-    middle, percent, plural, relative, size, size_text, stage_word, strategy_sentence, type_icon, when,
+    ModelLabel, Number, SafeHtml, bar, compact, count, duration, encode, escape, href, job_state, middle,
+    percent, plural, relative, size, size_text, stage_word, strategy_sentence, type_icon, when,
 };
 pub use frame::{
     ActivityBadge, Choice, Crumb, FailureGroup, Field, Frame, LibraryRef, Notice, NoticeKind, Pager,
-    RunningJob, Section, Viewer,
+    QuestionLink, RunningJob, Section, Viewer,
 };
 pub use home::{FirstSteps, HomePage, Totals};
 pub use items::{ConceptChip, HitWalk, ItemFacts, ItemPage};

@@ -1,19 +1,19 @@
 //! Results.
 
 use askama::Template;
-use mnemosyne_domain::{ChunkUid, ItemUid, Leg, PlaceKind};
+use mnemosyne_domain::{ChunkUid, ItemUid, Leg, ModelKind, PlaceKind};
 
 use super::assets::icon;
-use super::format::{
-    ModelLabel, SafeHtml, bar, compact, count, href, leg_word, middle, percent, plural, type_icon,
-};
-use super::frame::{Choice, Frame, LibraryRef};
+use super::format::{ModelLabel, SafeHtml, bar, compact, count, href, middle, percent, plural, type_icon};
+use super::frame::{Choice, Frame, LibraryRef, Pager, QuestionLink};
 
 /// What one leg thought of a hit.
 #[derive(Clone, Debug)]
 pub struct LegBar {
     /// The leg.
     pub leg: Leg,
+    /// The kind of the model that made the vectors of the hit's library.
+    pub model: ModelKind,
     /// Its rank there and its score by the leg's own measure; `None` where the leg did not find it.
     pub found: Option<(u64, f32)>,
     /// The leg's part of the fused score, 0 to 1.
@@ -21,6 +21,17 @@ pub struct LegBar {
 }
 
 impl LegBar {
+    /// What the leg compares. Vectors of a lexical model know nothing of meaning.
+    pub fn word(&self) -> &'static str {
+        match (self.leg, self.model) {
+            (Leg::Vector, ModelKind::Neural) => "Meaning",
+            (Leg::Vector, ModelKind::Lexical) => "Spelling (lexical)",
+            (Leg::Fulltext, _) => "Words",
+            (Leg::Graph, _) => "Concepts",
+            (Leg::Image, _) => "Images",
+        }
+    }
+
     /// The same in words.
     pub fn label(&self) -> String {
         match self.found {
@@ -61,13 +72,6 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// The item's page, opened at the passage, the words of the query marked.
-    pub fn href(&self, query: &str) -> String {
-        let path = format!("/items/{}/", self.item_uid);
-        let address = href(&path, &[("chunk", self.chunk_uid.as_str()), ("q", query)]);
-        format!("{address}#c-{}", self.chunk_uid)
-    }
-
     /// Title, headings, page and library in one line, to cite by.
     pub fn citation(&self) -> String {
         let mut parts = vec![format!("“{}”", self.item_title)];
@@ -94,7 +98,7 @@ pub struct Answer {
     pub model: Option<ModelLabel>,
 }
 
-/// `/search/?q=&library=&type=`: the passages that answer `q`, within a library or a type.
+/// `/search/?q=&library=&type=&page=`: the passages that answer `q`, within a library or a type.
 #[derive(Template)]
 #[template(path = "search.html")]
 pub struct SearchPage {
@@ -112,11 +116,36 @@ pub struct SearchPage {
     pub answer: Option<Answer>,
     /// Why nothing could be searched, in one sentence (a query that is too long, say).
     pub problem: Option<String>,
+    /// Steps through the hits; its total is how many there are.
+    pub pager: Pager,
     /// How many passages were searched.
     pub passages: u64,
+    /// Questions to try, where nothing was asked and the demo library is there.
+    pub questions: Vec<QuestionLink>,
 }
 
 impl SearchPage {
+    /// A hit's item, opened at the passage, the words of the query marked. The address keeps what the search was narrowed
+    /// to and the page of the results, for the way back.
+    pub fn hit_href(&self, hit: &Hit) -> String {
+        let path = format!("/items/{}/", hit.item_uid);
+        let results = match self.pager.page {
+            1 => String::new(),
+            page => page.to_string(),
+        };
+        let address = href(
+            &path,
+            &[
+                ("chunk", hit.chunk_uid.as_str()),
+                ("q", &self.frame.query),
+                ("library", &self.library),
+                ("type", &self.kind),
+                ("results", &results),
+            ],
+        );
+        format!("{address}#c-{}", hit.chunk_uid)
+    }
+
     /// Whether the search was narrowed.
     pub fn is_narrowed(&self) -> bool {
         !self.library.is_empty() || !self.kind.is_empty()

@@ -1,30 +1,35 @@
 //! The text of documents on a page: matched words marked, the best excerpt of a passage, and passages with their
-//! headings, tables and code told apart. Everything that comes out is escaped.
+//! headings, lists, tables and code drawn as what the reader of the file found them to be. Everything that comes out is
+//! escaped.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use mnemosyne_domain::words::{STOP_WORDS, running_text};
 use mnemosyne_domain::{Chunk, ChunkUid};
+use mnemosyne_services::{Block, BlockKind};
 use rust_stemmers::{Algorithm, Stemmer};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::format::{SafeHtml, escape};
 
-/// Words that say nothing about what is looked for; they are marked only where a query has no others.
-const STOP_WORDS: [&str; 60] = [
-    "a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do",
-    "does", "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "in", "is", "it", "its",
-    "me", "my", "not", "of", "on", "or", "our", "she", "so", "that", "the", "their", "them", "there", "they",
-    "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "you",
-    "your",
-];
+/// Of a longer word the beginning counts, as in the full-text index.
+const MAX_WORD_CHARS: usize = 64;
 
-/// Marks the words of a query in texts, whatever their case and English ending. Scripts without spaces between words
-/// are marked wherever a run of the query stands.
+/// Marks the words of a query in texts, whatever their case, accents and English ending: what full text takes for one word
+/// is marked as one. Scripts without spaces between words are marked wherever a run of the query stands.
 pub struct Highlighter {
     stemmer: Stemmer,
-    stems: BTreeSet<String>,
+    /// The terms of the query with their numbers.
+    terms: BTreeMap<String, usize>,
     runs: Vec<String>,
+}
+
+/// A place in a text that matches, and the number of what it matches.
+struct Match {
+    range: Range<usize>,
+    term: usize,
 }
 
 impl Highlighter {
@@ -34,54 +39,50 @@ impl Highlighter {
         let mut words = Vec::new();
         let mut runs = Vec::new();
         for range in words_of(query) {
-            let word = query[range].to_lowercase();
+            let word = &query[range];
             if word.chars().any(is_unspaced) {
-                runs.push(word);
+                runs.push(word.to_owned());
             } else {
-                words.push(word);
+                words.push(folded(word));
             }
         }
-        let telling: Vec<&String> = words
-            .iter()
-            .filter(|word| !STOP_WORDS.contains(&word.as_str()))
-            .collect();
-        let stem = |word: &String| stemmer.stem(word).into_owned();
-        let stems = if telling.is_empty() && runs.is_empty() {
-            words.iter().map(stem).collect()
-        } else {
-            telling.into_iter().map(stem).collect()
-        };
-        Self { stemmer, stems, runs }
+        // Words that say nothing are marked only where a query has no others.
+        if !runs.is_empty() || words.iter().any(|word| !is_stop_word(word)) {
+            words.retain(|word| !is_stop_word(word));
+        }
+        let mut terms = BTreeMap::new();
+        for word in words {
+            let number = terms.len();
+            terms.entry(stemmer.stem(&word).into_owned()).or_insert(number);
+        }
+        Self { stemmer, terms, runs }
     }
 
-    /// Where the text matches, in bytes, ascending, apart.
-    fn matches(&self, text: &str) -> Vec<Range<usize>> {
+    /// Where the text matches, ascending, apart.
+    fn matches(&self, text: &str) -> Vec<Match> {
         let mut found = Vec::new();
-        if self.stems.is_empty() && self.runs.is_empty() {
+        if self.terms.is_empty() && self.runs.is_empty() {
             return found;
         }
         for range in words_of(text) {
             let word = &text[range.clone()];
-            let runs_before = found.len();
-            for run in &self.runs {
-                found.extend(
-                    word.match_indices(run.as_str())
-                        .map(|(at, _)| range.start + at..range.start + at + run.len()),
-                );
-            }
-            if found.len() == runs_before {
-                let lower = word.to_lowercase();
-                if self.stems.contains(self.stemmer.stem(&lower).as_ref()) {
-                    found.push(range);
+            if word.chars().any(is_unspaced) {
+                for (number, run) in self.runs.iter().enumerate() {
+                    found.extend(word.match_indices(run.as_str()).map(|(at, _)| Match {
+                        range: range.start + at..range.start + at + run.len(),
+                        term: self.terms.len() + number,
+                    }));
                 }
+            } else if let Some(term) = self.terms.get(self.stemmer.stem(&folded(word)).as_ref()) {
+                found.push(Match { range, term: *term });
             }
         }
-        found.sort_by_key(|range| range.start);
+        found.sort_by_key(|found| found.range.start);
         let mut end = 0;
-        found.retain(|range| {
-            let apart = range.start >= end;
+        found.retain(|found| {
+            let apart = found.range.start >= end;
             if apart {
-                end = range.end;
+                end = found.range.end;
             }
             apart
         });
@@ -97,7 +98,7 @@ impl Highlighter {
 
     fn mark_into(&self, text: &str, out: &mut String) {
         let mut from = 0;
-        for range in self.matches(text) {
+        for Match { range, .. } in self.matches(text) {
             push_escaped(&text[from..range.start], out);
             out.push_str("<mark>");
             push_escaped(&text[range.clone()], out);
@@ -108,39 +109,17 @@ impl Highlighter {
     }
 
     /// The stretch of a passage that holds the most different matches, about `chars` characters long, cut at words, with
-    /// its matches marked and `…` where something was left out. It runs on: marks of headings, tables, lists and code
-    /// are left out, white space is written as single spaces.
+    /// its matches marked and `…` where something was left out. It runs on: [`running_text`] says how.
     pub fn excerpt(&self, passage: &str, chars: usize) -> SafeHtml {
         let text = running_text(passage);
         let length = text.chars().count();
         if length <= chars {
             return self.mark(&text);
         }
-        let matches = self.matches(&text);
         // A window in bytes is close enough to one in characters to choose by.
         let width = text.len() * chars / length;
-        let lead = width / 6;
-        let distinct = |start: usize| {
-            matches
-                .iter()
-                .filter(|range| range.start >= start && range.end <= start + width)
-                .map(|range| {
-                    self.stemmer
-                        .stem(&text[range.clone()].to_lowercase())
-                        .into_owned()
-                })
-                .collect::<BTreeSet<_>>()
-                .len()
-        };
-        let mut best = (distinct(0), 0);
-        for range in &matches {
-            let start = range.start.saturating_sub(lead);
-            let worth = distinct(start);
-            if worth > best.0 {
-                best = (worth, start);
-            }
-        }
-        let start = word_start(&text, best.1.min(text.len() - width));
+        let begin = self.richest_window(&self.matches(&text), width);
+        let start = word_start(&text, begin.min(text.len() - width));
         let end = word_end(&text, (start + width).min(text.len()));
         let mut out = String::new();
         if start > 0 {
@@ -152,43 +131,78 @@ impl Highlighter {
         }
         SafeHtml(out)
     }
-}
 
-/// A passage without the marks of headings, tables, lists and code, on one line.
-fn running_text(passage: &str) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for line in passage.lines() {
-        let line = line.trim();
-        if line.starts_with("```") || is_rule_of_table(line) {
-            continue;
+    /// Where the first window of this width begins that holds the most different terms. Windows begin at the text's
+    /// beginning or a little before a match; one pass over the matches moves both of their ends.
+    fn richest_window(&self, matches: &[Match], width: usize) -> usize {
+        let lead = width / 6;
+        let mut inside = vec![0_usize; self.terms.len() + self.runs.len()];
+        let (mut first, mut behind, mut different) = (0, 0, 0);
+        let mut best = (0, 0);
+        let starts =
+            std::iter::once(0).chain(matches.iter().map(|found| found.range.start.saturating_sub(lead)));
+        for start in starts {
+            while let Some(next) = matches.get(behind).filter(|next| next.range.end <= start + width) {
+                inside[next.term] += 1;
+                different += usize::from(inside[next.term] == 1);
+                behind += 1;
+            }
+            while let Some(left) = matches
+                .get(first)
+                .filter(|left| first < behind && left.range.start < start)
+            {
+                inside[left.term] -= 1;
+                different -= usize::from(inside[left.term] == 0);
+                first += 1;
+            }
+            if different > best.0 {
+                best = (different, start);
+            }
         }
-        let is_row = line.starts_with('|') && line.ends_with('|');
-        let is_heading = line.starts_with('#');
-        let bare = line.trim_start_matches(['#', '>']).trim();
-        let bare = bare
-            .strip_prefix("- ")
-            .or(bare.strip_prefix("* "))
-            .unwrap_or(bare);
-        let words = bare.split_whitespace().collect::<Vec<_>>().join(" ");
-        if words.is_empty() {
-            continue;
-        }
-        parts.push(if is_row {
-            let cells: Vec<&str> = words.trim_matches('|').split('|').map(str::trim).collect();
-            format!("{};", cells.join(", "))
-        } else if is_heading {
-            format!("{words}:")
-        } else {
-            words
-        });
+        best.1
     }
-    let text = parts.join(" ");
-    text.strip_suffix([';', ':']).map(str::to_owned).unwrap_or(text)
 }
 
-/// Whether a line only parts the head of a table from its body.
-fn is_rule_of_table(line: &str) -> bool {
-    line.contains('-') && line.chars().all(|c| matches!(c, '-' | ':' | '|' | ' '))
+/// A word in lower case and without accents, as the full-text index folds it.
+fn folded(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    for c in word
+        .chars()
+        .filter(|c| !is_accent(*c))
+        .take(MAX_WORD_CHARS)
+        .flat_map(char::to_lowercase)
+    {
+        if c.is_ascii() {
+            out.push(c);
+            continue;
+        }
+        match c {
+            'ß' => out.push_str("ss"),
+            'æ' | 'ǽ' => out.push_str("ae"),
+            'œ' => out.push_str("oe"),
+            'þ' => out.push_str("th"),
+            'ø' | 'ǿ' => out.push('o'),
+            'đ' | 'ð' => out.push('d'),
+            'ħ' => out.push('h'),
+            'ı' => out.push('i'),
+            'ł' => out.push('l'),
+            'ŧ' => out.push('t'),
+            _ => {
+                let plain: String = c.nfkd().filter(|part| !is_accent(*part)).collect();
+                // Letters of other alphabets keep their marks.
+                if plain.is_ascii() {
+                    out.push_str(&plain);
+                } else {
+                    out.push(c);
+                }
+            }
+        }
+    }
+    out
+}
+
+fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.contains(&word)
 }
 
 fn push_escaped(text: &str, out: &mut String) {
@@ -196,22 +210,35 @@ fn push_escaped(text: &str, out: &mut String) {
     let _ = escape(text, out);
 }
 
-/// Scripts that do not part their words by spaces: kana, Han, Hangul (whose particles cling), Thai, Lao, Khmer.
+/// Scripts that do not part their words by spaces: kana, Han, Hangul (whose particles cling), Thai, Lao, Khmer, Burmese.
 fn is_unspaced(c: char) -> bool {
-    matches!(c, '\u{0E00}'..='\u{0EFF}' | '\u{1780}'..='\u{17FF}' | '\u{3040}'..='\u{30FF}'
-        | '\u{3400}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}' | '\u{20000}'..='\u{3FFFF}')
+    matches!(c, '\u{0E00}'..='\u{0EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}'
+        | '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}'
+        | '\u{20000}'..='\u{3FFFF}')
 }
 
+/// An accent that is written as a character of its own.
+fn is_accent(c: char) -> bool {
+    matches!(c, '\u{0300}'..='\u{036F}')
+}
+
+/// Marks inside words of Indic and South-East Asian scripts that are not letters to Unicode.
+fn is_inner_mark(c: char) -> bool {
+    matches!(c,
+        '\u{093C}' | '\u{094D}' | '\u{09BC}' | '\u{09CD}' | '\u{0A3C}' | '\u{0A4D}' | '\u{0ABC}' | '\u{0ACD}'
+        | '\u{0B3C}' | '\u{0B4D}' | '\u{0BCD}' | '\u{0C4D}' | '\u{0CBC}' | '\u{0CCD}' | '\u{0D4D}' | '\u{0DCA}'
+        | '\u{0E47}'..='\u{0E4E}' | '\u{0EC8}'..='\u{0ECD}' | '\u{1037}'..='\u{103A}' | '\u{17C9}'..='\u{17D3}')
+}
+
+/// The words of a text; a run of a script without spaces is one.
 fn words_of(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut rest = text.char_indices().peekable();
     std::iter::from_fn(move || {
-        let start = loop {
-            let (at, c) = rest.next()?;
-            if c.is_alphanumeric() {
-                break at;
-            }
+        let (start, first) = rest.find(|(_, c)| c.is_alphanumeric())?;
+        let goes_on = |c: char| {
+            is_accent(c) || (c.is_alphanumeric() || is_inner_mark(c)) && is_unspaced(c) == is_unspaced(first)
         };
-        while rest.next_if(|(_, c)| c.is_alphanumeric()).is_some() {}
+        while rest.next_if(|(_, c)| goes_on(*c)).is_some() {}
         Some(start..rest.peek().map_or(text.len(), |(at, _)| *at))
     })
 }
@@ -265,9 +292,15 @@ pub struct OutlineEntry {
     pub href: String,
 }
 
-/// The consecutive chunks of an item (all, or one page of them) as passages. Where one chunk begins with the end of the
-/// one before (an overlap), that text is drawn once, where it stands, and set apart.
-pub fn passages(chunks: &[Chunk], highlighter: &Highlighter, target: Option<&ChunkUid>) -> Vec<PassageView> {
+/// The consecutive chunks of an item (all, or one page of them) as passages. `blocks` are those of the document that stand
+/// in them, ascending, their offsets those of the item's text; text that no block covers is drawn as paragraphs. Where one
+/// chunk begins with the end of the one before (an overlap), that text is drawn once, where it stands, and set apart.
+pub fn passages(
+    chunks: &[Chunk],
+    blocks: &[Block],
+    highlighter: &Highlighter,
+    target: Option<&ChunkUid>,
+) -> Vec<PassageView> {
     let mut views = Vec::with_capacity(chunks.len());
     let mut page = None;
     let mut path: &[String] = &[];
@@ -289,16 +322,17 @@ pub fn passages(chunks: &[Chunk], highlighter: &Highlighter, target: Option<&Chu
             .zip(&chunk.heading_path)
             .take_while(|(before, now)| before == now)
             .count();
-        write_blocks(
-            &chunk.text[own_start..own_end],
-            &chunk.heading_path,
-            kept,
-            highlighter,
-            &mut html,
-        );
+        let own = pieces(chunk, blocks, own_start..own_end);
+        write_pieces(&own, &chunk.heading_path, kept, highlighter, &mut html);
         if own_end < length {
             html.push_str(r#"<div class="shared" title="The next passage begins with this text, too">"#);
-            write_blocks(&chunk.text[own_end..], &[], 0, highlighter, &mut html);
+            write_pieces(
+                &pieces(chunk, blocks, own_end..length),
+                &[],
+                0,
+                highlighter,
+                &mut html,
+            );
             html.push_str("</div>");
         }
         views.push(PassageView {
@@ -318,6 +352,42 @@ pub fn passages(chunks: &[Chunk], highlighter: &Highlighter, target: Option<&Chu
         drawn_to = drawn_to.max(chunk.byte_end);
     }
     views
+}
+
+/// A block of the document, or the part of it that stands in a passage.
+struct Piece<'a> {
+    kind: BlockKind,
+    text: &'a str,
+}
+
+/// What stands in a part of a chunk, block by block. A chunk is a run of whole blocks, or a part of one that is too large.
+fn pieces<'a>(chunk: &'a Chunk, blocks: &[Block], part: Range<usize>) -> Vec<Piece<'a>> {
+    let base = usize::try_from(chunk.byte_start).unwrap_or(usize::MAX);
+    let (from, to) = (base.saturating_add(part.start), base.saturating_add(part.end));
+    let first = blocks.partition_point(|block| block.span.end <= from);
+    let known = blocks[first..].iter().take_while(|block| block.span.start < to);
+    let mut found: Vec<Piece<'a>> = Vec::new();
+    for block in known {
+        let mut start = chunk.text.floor_char_boundary(block.span.start.max(from) - base);
+        let end = chunk.text.floor_char_boundary(block.span.end.min(to) - base);
+        if block.kind == BlockKind::Code {
+            // A block begins with its first letter; the first line's indentation stands before it.
+            let before = &chunk.text[part.start..start];
+            start -= before.len() - before.trim_end_matches([' ', '\t']).len();
+        }
+        found.push(Piece {
+            kind: block.kind,
+            text: &chunk.text[start..end],
+        });
+    }
+    if found.is_empty() {
+        found.extend(chunk.text[part].split("\n\n").map(|text| Piece {
+            kind: BlockKind::Paragraph,
+            text,
+        }));
+    }
+    found.retain(|piece| !piece.text.trim().is_empty());
+    found
 }
 
 /// The headings of these chunks in reading order, each once, leading to the first passage under it.
@@ -342,107 +412,80 @@ pub fn outline(chunks: &[Chunk]) -> Vec<OutlineEntry> {
     entries
 }
 
-/// Writes a text block by block. `kept` headings of the path stood above the text before; the others are written where
+/// Writes blocks as what they are. `kept` headings of the path stood above the text before; the others are written where
 /// they stand in the text, or before it.
-fn write_blocks(text: &str, path: &[String], kept: usize, highlighter: &Highlighter, out: &mut String) {
-    let blocks = split_blocks(text);
-    let heading_of = |block: &str| {
-        let bare = block
-            .trim_start_matches(['#', '*', ' '])
-            .trim_end_matches(['#', '*', ' ']);
-        path.iter()
-            .rposition(|heading| !bare.is_empty() && heading.trim() == bare)
+fn write_pieces(
+    pieces: &[Piece<'_>],
+    path: &[String],
+    kept: usize,
+    highlighter: &Highlighter,
+    out: &mut String,
+) {
+    let depth_of = |piece: &Piece<'_>| match piece.kind {
+        BlockKind::Heading { .. } | BlockKind::Paragraph => path
+            .iter()
+            .rposition(|heading| heading.split_whitespace().eq(piece.text.split_whitespace())),
+        _ => None,
     };
-    let in_text: BTreeSet<usize> = blocks.iter().filter_map(|block| heading_of(block)).collect();
-    let write_heading = |depth: usize, out: &mut String| {
-        let level = (depth + 2).min(6);
+    let write_heading = |level: usize, text: &str, out: &mut String| {
+        let level = level.clamp(2, 6);
         // A String takes everything that is written to it.
         let _ = write!(out, "<h{level}>");
-        highlighter.mark_into(path[depth].trim(), out);
+        highlighter.mark_into(text.trim(), out);
         let _ = write!(out, "</h{level}>");
     };
-    for depth in (kept..path.len()).filter(|depth| !in_text.contains(depth)) {
-        write_heading(depth, out);
+    for depth in kept..path.len() {
+        if !pieces.iter().any(|piece| depth_of(piece) == Some(depth)) {
+            write_heading(depth + 2, &path[depth], out);
+        }
     }
-    for block in blocks {
-        if let Some(depth) = heading_of(block) {
-            write_heading(depth, out);
-        } else if is_table(block) {
-            write_table(block, highlighter, out);
-        } else if let Some(entries) = list_entries(block) {
-            out.push_str(r#"<ul class="doc-list">"#);
-            for entry in entries {
-                out.push_str("<li>");
-                highlighter.mark_into(entry, out);
-                out.push_str("</li>");
-            }
-            out.push_str("</ul>");
-        } else if is_code(block) {
-            out.push_str("<pre>");
-            highlighter.mark_into(without_fence(block), out);
-            out.push_str("</pre>");
-        } else {
-            out.push_str(if is_wrapped(block) {
-                "<p>"
-            } else {
-                r#"<p class="lines">"#
-            });
-            highlighter.mark_into(block, out);
-            out.push_str("</p>");
+    let is_item = |piece: &Piece<'_>| piece.kind == BlockKind::ListItem;
+    for run in pieces.chunk_by(|one, next| is_item(one) && is_item(next)) {
+        match run {
+            [] => {}
+            [piece, ..] if is_item(piece) => write_list(run, highlighter, out),
+            [piece, ..] => match (piece.kind, depth_of(piece)) {
+                (_, Some(depth)) => write_heading(depth + 2, piece.text, out),
+                (BlockKind::Code, _) => write_marked("pre", "", piece.text.trim_end(), highlighter, out),
+                (BlockKind::Table, _) => write_table(piece.text, highlighter, out),
+                (BlockKind::Quote, _) => {
+                    write_marked("blockquote", "lines", piece.text.trim(), highlighter, out);
+                }
+                (BlockKind::Verse, _) => write_marked("p", "lines", piece.text.trim(), highlighter, out),
+                (BlockKind::Break, _) => out.push_str("<hr>"),
+                (BlockKind::Heading { level }, _) => write_heading(usize::from(level) + 1, piece.text, out),
+                (BlockKind::Paragraph | BlockKind::ListItem, _) => {
+                    let text = piece.text.trim();
+                    let class = if is_wrapped(text) { "" } else { "lines" };
+                    write_marked("p", class, text, highlighter, out);
+                }
+            },
         }
     }
 }
 
-/// The runs of lines between blank lines; a fenced block stays whole.
-fn split_blocks(text: &str) -> Vec<&str> {
-    let mut blocks = Vec::new();
-    let mut start = None;
-    let mut fenced = false;
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        }
-        if line.trim().is_empty() && !fenced {
-            if let Some(from) = start.take() {
-                blocks.push(&text[from..at]);
-            }
-        } else if start.is_none() {
-            start = Some(at);
-        }
-        at += line.len();
-    }
-    if let Some(from) = start {
-        blocks.push(&text[from..]);
-    }
-    blocks.into_iter().map(|block| block.trim_end()).collect()
-}
-
-fn is_table(block: &str) -> bool {
-    block.lines().count() > 1 && block.lines().all(|line| line.contains('|'))
-}
-
-/// The entries of a list whose every line begins with a mark.
-fn list_entries(block: &str) -> Option<Vec<&str>> {
-    block
-        .lines()
-        .map(|line| ["- ", "* ", "• "].iter().find_map(|mark| line.strip_prefix(mark)))
-        .collect()
-}
-
-fn is_code(block: &str) -> bool {
-    block.trim_start().starts_with("```")
-        || block
-            .lines()
-            .all(|line| line.starts_with("    ") || line.starts_with('\t'))
-}
-
-fn without_fence(block: &str) -> &str {
-    let Some(rest) = block.trim_start().strip_prefix("```") else {
-        return block;
+/// Writes an element with marked text.
+fn write_marked(tag: &str, class: &str, text: &str, highlighter: &Highlighter, out: &mut String) {
+    // A String takes everything that is written to it.
+    let _ = if class.is_empty() {
+        write!(out, "<{tag}>")
+    } else {
+        write!(out, "<{tag} class=\"{class}\">")
     };
-    let body = rest.split_once('\n').map_or("", |(_, body)| body);
-    body.strip_suffix("```").unwrap_or(body).trim_end()
+    highlighter.mark_into(text, out);
+    let _ = write!(out, "</{tag}>");
+}
+
+/// Writes entries that follow each other as a list. Bullets are drawn; numbers and other marks stay as they are written.
+fn write_list(entries: &[Piece<'_>], highlighter: &Highlighter, out: &mut String) {
+    out.push_str(r#"<ul class="doc-list">"#);
+    for entry in entries {
+        let text = entry.text.trim();
+        let bare = ["- ", "* ", "• "].iter().find_map(|mark| text.strip_prefix(mark));
+        let class = if bare.is_some() { "" } else { "marked" };
+        write_marked("li", class, bare.unwrap_or(text), highlighter, out);
+    }
+    out.push_str("</ul>");
 }
 
 /// Whether the line breaks of a paragraph come from wrapping at a column and mean nothing.
@@ -454,18 +497,13 @@ fn is_wrapped(block: &str) -> bool {
     full.iter().all(|length| (55..=120).contains(length))
 }
 
+/// Writes a table, whose text has a line for each row and ` | ` between cells.
 fn write_table(block: &str, highlighter: &Highlighter, out: &mut String) {
     out.push_str(r#"<table class="doc-table">"#);
-    for line in block.lines() {
-        let inner = line.trim().trim_start_matches('|').trim_end_matches('|');
-        if is_rule_of_table(inner) {
-            continue;
-        }
+    for line in block.lines().filter(|line| !line.trim().is_empty()) {
         out.push_str("<tr>");
-        for cell in inner.split('|') {
-            out.push_str("<td>");
-            highlighter.mark_into(cell.trim(), out);
-            out.push_str("</td>");
+        for cell in line.split(" | ") {
+            write_marked("td", "", cell.trim(), highlighter, out);
         }
         out.push_str("</tr>");
     }
@@ -512,6 +550,46 @@ mod tests {
             Highlighter::new("図書館").mark("新しい図書館です").as_str(),
             "新しい<mark>図書館</mark>です"
         );
+        assert_eq!(
+            Highlighter::new("Rust図書館").mark("rust 図書館x").as_str(),
+            "<mark>rust</mark> <mark>図書館</mark>x"
+        );
+    }
+
+    #[test]
+    fn words_are_marked_whatever_their_accents() {
+        for (query, text, marked) in [
+            ("naive cafe", "Naïve café", "<mark>Naïve</mark> <mark>café</mark>"),
+            ("Ångström", "angstrom", "<mark>angstrom</mark>"),
+            ("strasse", "Straße", "<mark>Straße</mark>"),
+            ("cafes", "cafe\u{301}!", "<mark>cafe\u{301}</mark>!"),
+            ("smørrebrød", "SMORREBROD", "<mark>SMORREBROD</mark>"),
+            ("мои", "мой", "мой"),
+        ] {
+            assert_eq!(Highlighter::new(query).mark(text).as_str(), marked, "{query}");
+        }
+        assert_eq!(
+            Highlighter::new("no seals into")
+                .mark("No seals go into it")
+                .as_str(),
+            "No <mark>seals</mark> go into it",
+            "what full text leaves out says nothing"
+        );
+    }
+
+    #[test]
+    fn an_excerpt_of_a_text_full_of_matches_is_chosen_in_one_pass() {
+        let text = format!(
+            "{}needle haystack {}",
+            "needle ".repeat(60_000),
+            "needle ".repeat(60_000)
+        );
+        let highlighter = Highlighter::new("needle haystack");
+        let matches = highlighter.matches(&text);
+        assert_eq!(matches.len(), 120_002);
+        let begin = highlighter.richest_window(&matches, 700);
+        let place = text.find("haystack").unwrap();
+        assert!((place - 700..place).contains(&begin), "{begin} for {place}");
     }
 
     #[test]
@@ -530,10 +608,10 @@ mod tests {
             excerpt.starts_with("… ") && excerpt.ends_with(" …") && excerpt.len() < 220,
             "{excerpt}"
         );
-        let marked_up = "## Seals\n\n- rubber\n- steel\n\n| a | b |\n|---|---|\n| 1 | 2 |\n```\nx\n```";
+        let rows = "Code | Meaning\nE11 | low\nE27 | no flow";
         assert_eq!(
-            Highlighter::new("").excerpt(marked_up, 200).0,
-            "Seals: rubber steel a, b; 1, 2; x"
+            Highlighter::new("flow").excerpt(rows, 200).0,
+            "Code | Meaning; E11 | low; E27 | no <mark>flow</mark>"
         );
         let unbroken = "ü".repeat(5000);
         assert!(Highlighter::new("x").excerpt(&unbroken, 100).0.chars().count() < 120);
@@ -547,13 +625,13 @@ mod tests {
             chunk(&item, 1, 15, "Three four. Five six.", &["Wine"]),
             chunk(&item, 2, 40, "Seven.", &["Wine", "Red"]),
         ];
-        let views = passages(&chunks, &Highlighter::new(""), Some(&chunks[1].uid));
+        let views = passages(&chunks, &[], &Highlighter::new(""), Some(&chunks[1].uid));
         assert_eq!(
             views[0].html.as_str(),
             "<h2>Wine</h2><p>One two.</p><div class=\"shared\" title=\"The next passage begins with this text, too\">\
              <p>Three four.</p></div>"
         );
-        assert_eq!(views[1].html.as_str(), "<p> Five six.</p>");
+        assert_eq!(views[1].html.as_str(), "<p>Five six.</p>");
         assert_eq!(views[2].html.as_str(), "<h3>Red</h3><p>Seven.</p>");
         assert!(views[1].is_target && !views[0].is_target);
         assert_eq!(
@@ -573,15 +651,72 @@ mod tests {
     }
 
     #[test]
-    fn tables_code_and_wrapped_text_are_told_apart() {
-        let mut html = String::new();
-        let text = "| a | b |\n|---|---|\n| 1 | <2> |\n\n```rust\nlet x = 1;\n\nx\n```\n\n- one\n- <two>\n\nA rose\nis red";
-        write_blocks(text, &[], 0, &Highlighter::new(""), &mut html);
-        assert_eq!(
-            html,
-            "<table class=\"doc-table\"><tr><td>a</td><td>b</td></tr><tr><td>1</td><td>&lt;2&gt;</td></tr></table>\
-             <pre>let x = 1;\n\nx</pre><ul class=\"doc-list\"><li>one</li><li>&lt;two&gt;</li></ul><p class=\"lines\">A rose\nis red</p>"
+    fn blocks_are_drawn_as_what_they_are() {
+        let parts = [
+            (BlockKind::Heading { level: 2 }, "Red"),
+            (BlockKind::Table, "a | b\n1 | <2>"),
+            (BlockKind::Code, "ls | wc\n\n  x | y"),
+            (BlockKind::ListItem, "- one"),
+            (BlockKind::ListItem, "2. <two>"),
+            (BlockKind::Verse, "A rose\nis red"),
+            (BlockKind::Break, "* * *"),
+            (BlockKind::Quote, "said"),
+        ];
+        let mut text = String::new();
+        let mut blocks = Vec::new();
+        for (kind, content) in parts {
+            // What stands between blocks may be indentation of the next.
+            text.push_str(if kind == BlockKind::Code {
+                "\n\n    "
+            } else {
+                "\n\n"
+            });
+            let start = 100 + text.len();
+            text.push_str(content);
+            blocks.push(Block {
+                kind,
+                span: start..100 + text.len(),
+                page: None,
+            });
+        }
+        let item = ItemUid::from_store("i".into());
+        let passage = chunk(&item, 0, 100, &text, &["Wine", "Red"]);
+        let views = passages(
+            std::slice::from_ref(&passage),
+            &blocks,
+            &Highlighter::new(""),
+            None,
         );
+        assert_eq!(
+            views[0].html.as_str(),
+            "<h2>Wine</h2><h3>Red</h3>\
+             <table class=\"doc-table\"><tr><td>a</td><td>b</td></tr><tr><td>1</td><td>&lt;2&gt;</td></tr></table>\
+             <pre>    ls | wc\n\n  x | y</pre>\
+             <ul class=\"doc-list\"><li>one</li><li class=\"marked\">2. &lt;two&gt;</li></ul>\
+             <p class=\"lines\">A rose\nis red</p><hr><blockquote class=\"lines\">said</blockquote>"
+        );
+    }
+
+    #[test]
+    fn a_block_that_two_chunks_share_is_drawn_in_parts_of_its_kind() {
+        let item = ItemUid::from_store("i".into());
+        let text = "one\ntwo\nthree\nfour";
+        let blocks = [Block {
+            kind: BlockKind::Code,
+            span: 0..text.len(),
+            page: None,
+        }];
+        let chunks = [
+            chunk(&item, 0, 0, &text[..8], &[]),
+            chunk(&item, 1, 8, &text[8..], &[]),
+        ];
+        let views = passages(&chunks, &blocks, &Highlighter::new("two"), None);
+        assert_eq!(views[0].html.as_str(), "<pre>one\n<mark>two</mark></pre>");
+        assert_eq!(views[1].html.as_str(), "<pre>three\nfour</pre>");
+    }
+
+    #[test]
+    fn lines_that_were_wrapped_at_a_column_run_on() {
         let wrapped = format!("{}\n{}\nend", "w".repeat(70), "w".repeat(72));
         assert!(is_wrapped(&wrapped) && !is_wrapped("A rose\nis red\nand blue"));
     }
