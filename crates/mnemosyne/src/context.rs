@@ -254,9 +254,9 @@ fn s3(config: &Config, section: &S3Section) -> S3Settings {
 fn cache(config: &Config) -> anyhow::Result<Arc<dyn Cache>> {
     Ok(match &config.servers.memcached {
         None => Arc::new(MemoryCache::default()),
-        Some(memcached) => Arc::new(
-            MemcachedCache::open(&memcached.location, &memcached.prefix).context("KVDB_LOCATION")?,
-        ),
+        Some(memcached) => {
+            Arc::new(MemcachedCache::open(&memcached.location, &memcached.prefix).context("KVDB_LOCATION")?)
+        }
     })
 }
 

@@ -56,7 +56,11 @@ pub(crate) async fn worker(args: WorkerArgs, config: Config) -> anyhow::Result<E
     let mut roles = Roles::default();
     roles.relay(&context);
     roles.worker(&context, node.clone());
-    tracing::info!(node, concurrency = context.config.worker.concurrency, "worker serves");
+    tracing::info!(
+        node,
+        concurrency = context.config.worker.concurrency,
+        "worker serves"
+    );
     roles.until_told(&context).await
 }
 

@@ -10,8 +10,8 @@ use mnemosyne_services::ServiceError;
 
 use super::shell::{Fields, PageError, PageResult, Params, Visitor, plain_frame, value};
 use super::typed::{kept, kept_name, show_again};
-use super::view::{Frame, Notice, NoticeKind, SignInPage};
-use crate::csrf::{self, CheckedForm, Csrf};
+use super::view::{Notice, NoticeKind, SignInPage};
+use crate::csrf::{CheckedForm, Csrf};
 use crate::middleware::request_info::RequestInfo;
 use crate::session::{self, SIGN_IN, safe_next};
 use crate::state::AppState;
@@ -47,7 +47,7 @@ pub(super) async fn show_sign_in(
 
 /// The form for somebody whose session ended before a form was sent; it takes that form's fields along.
 pub(super) async fn sign_in_again(state: &AppState, csrf: &Csrf, next: String, kept: Fields) -> PageResult {
-    let mut frame = Frame::new("Sign in", csrf.token(), Utc::now());
+    let mut frame = plain_frame(state, "Sign in", csrf.token());
     frame.notices.push(Notice::new(
         NoticeKind::Warning,
         "Your session has ended. Sign in again; what you typed comes along.",

@@ -140,7 +140,7 @@ async fn render(
             })
         }
         Subject::Job(id) => {
-            let live = one_job(state, caller, id, csrf).await?;
+            let live = one_job(services, caller, id, csrf).await?;
             Ok(Fragment {
                 is_busy: live.job.can_cancel(),
                 html: live.render()?,

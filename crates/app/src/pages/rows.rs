@@ -347,13 +347,14 @@ pub(super) async fn failure_groups(
 
 /// A job in the list of jobs.
 pub(super) fn job_row(job: Job, library: Option<LibraryRef>) -> JobRow {
+    let attempts = job.runs();
     JobRow {
         library,
         item: (job.status == JobStatus::Completed).then_some(job.item_uid),
         status: job.status,
         stage: job.stage,
         progress: job.progress,
-        attempts: job.runs(),
+        attempts,
         counts: job.counts,
         created_at: job.created_at,
         took_ms: job

@@ -293,7 +293,6 @@ struct Draft {
     superseded: Vec<String>,
     chunks: i64,
     without_vector: i64,
-    has_model: bool,
     later: bool,
     older: Vec<String>,
 }
@@ -307,7 +306,7 @@ const DRAFT: &str = "MATCH (i:Item {uid: $item}) \
         WHERE x.uid <> i.uid AND x.embedding_status <> 'processing' \
         RETURN collect(x.uid) AS older, max(x.revision) AS latest } \
     RETURN i.embedding_status AS embedding_status, i.gone AS gone, i.superseded AS superseded, chunks, without_vector, \
-    i.embedding_model IS NOT NULL AS has_model, coalesce(latest > i.revision, false) AS later, older";
+    coalesce(latest > i.revision, false) AS later, older";
 const SHOW_ITEM: &str = "MATCH (i:Item {uid: $item})<-[:CONTAINS]-(o:Collection)<-[:CONTAINS]-(l:Library) \
     SET i.embedding_status = $status, i.chunk_count = $chunks, i.updated_at = $now, i.superseded = $superseded, \
     o.item_count = o.item_count + $items, o.chunk_count = o.chunk_count + $chunks, \
@@ -316,9 +315,10 @@ const SHOW_ITEM: &str = "MATCH (i:Item {uid: $item})<-[:CONTAINS]-(o:Collection)
 pub(super) async fn publish_item(
     database: &Database,
     uid: &ItemUid,
+    chunks: u64,
     now: DateTime<Utc>,
 ) -> StoreResult<PublishOutcome> {
-    let (outcome, retired) = hide_and_show(database, uid, now).await?;
+    let (outcome, retired) = hide_and_show(database, uid, chunks, now).await?;
     if !retired.items().is_empty() {
         removal::finish(database, retired).await;
     }
@@ -330,10 +330,11 @@ pub(super) async fn publish_item(
 pub(super) async fn hide_and_show(
     database: &Database,
     uid: &ItemUid,
+    chunks: u64,
     now: DateTime<Utc>,
 ) -> StoreResult<(PublishOutcome, Retired)> {
     database
-        .write((uid.clone(), now), |transaction, (uid, now)| {
+        .write((uid.clone(), chunks, now), |transaction, (uid, chunks, now)| {
             Box::pin(async move {
                 let about = |text| cypher(text).param("item", uid.as_str());
                 transaction.run(about(LOCK_ITS_LIBRARY)).await?;
@@ -356,7 +357,10 @@ pub(super) async fn hide_and_show(
                     let retired = removal::retire(transaction, items, GoneReason::Superseded).await?;
                     return Ok((PublishOutcome::Superseded, retired));
                 }
-                if draft.has_model && draft.without_vector > 0 {
+                if draft.chunks != number(*chunks) {
+                    return Err(StoreError::Conflict("chunks").into());
+                }
+                if draft.without_vector > 0 {
                     return Err(StoreError::Conflict("vectors").into());
                 }
                 let retired = removal::retire(transaction, draft.older, GoneReason::Superseded).await?;
@@ -373,6 +377,34 @@ pub(super) async fn hide_and_show(
             })
         })
         .await
+}
+
+/// Removes an item that is staged; says whether nothing of it is there afterwards.
+pub(super) async fn delete_staged_item(database: &Database, uid: &ItemUid) -> StoreResult<bool> {
+    let retired = database
+        .write(uid.clone(), |transaction, uid| {
+            Box::pin(async move {
+                let lock = cypher(LOCK_ITEM).param("item", uid.as_str());
+                match transaction.read_one::<State>(lock).await? {
+                    None => Ok(Some(Retired::default())),
+                    Some(state) if !state.gone && state.embedding_status != "processing" => Ok(None),
+                    Some(_) => {
+                        let items = vec![uid.to_string()];
+                        Ok(Some(
+                            removal::retire(transaction, items, GoneReason::Deleted).await?,
+                        ))
+                    }
+                }
+            })
+        })
+        .await?;
+    let Some(retired) = retired else {
+        return Ok(false);
+    };
+    if !retired.items().is_empty() {
+        removal::finish(database, retired).await;
+    }
+    Ok(true)
 }
 
 fn outcome_of(reason: Option<GoneReason>) -> StoreResult<PublishOutcome> {

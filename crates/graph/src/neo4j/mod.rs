@@ -104,8 +104,13 @@ impl Neo4jStore {
     /// The transaction of [`KnowledgeStore::publish_item`] alone, without the clearing up after it: what a process leaves
     /// that is killed in between.
     #[doc(hidden)]
-    pub async fn publish_and_stop(&self, item: &ItemUid, now: DateTime<Utc>) -> StoreResult<PublishOutcome> {
-        let (outcome, _left) = items::hide_and_show(&self.database, item, now).await?;
+    pub async fn publish_and_stop(
+        &self,
+        item: &ItemUid,
+        chunks: u64,
+        now: DateTime<Utc>,
+    ) -> StoreResult<PublishOutcome> {
+        let (outcome, _left) = items::hide_and_show(&self.database, item, chunks, now).await?;
         Ok(outcome)
     }
 }
@@ -246,8 +251,17 @@ impl KnowledgeStore for Neo4jStore {
         concepts::stage_concepts(&self.database, item, concepts).await
     }
 
-    async fn publish_item(&self, item: &ItemUid, now: DateTime<Utc>) -> StoreResult<PublishOutcome> {
-        items::publish_item(&self.database, item, now).await
+    async fn publish_item(
+        &self,
+        item: &ItemUid,
+        chunks: u64,
+        now: DateTime<Utc>,
+    ) -> StoreResult<PublishOutcome> {
+        items::publish_item(&self.database, item, chunks, now).await
+    }
+
+    async fn delete_staged_item(&self, item: &ItemUid) -> StoreResult<bool> {
+        items::delete_staged_item(&self.database, item).await
     }
 
     async fn delete_item(&self, item: &ItemUid) -> StoreResult<Option<Removed>> {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{ItemFilter, ItemOrder, StoreReport};
 use mnemosyne_domain::{
     Chunk, ChunkHit, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, LibraryUid, NewChunk, Page,
-    PageRequest, Scope, SearchFilter, StoreError, StoreResult, VectorSpace,
+    PageRequest, PlaceKind, Scope, SearchFilter, StoreError, StoreResult, VectorSpace,
 };
 use neo4rs::Query;
 use serde::Deserialize;
@@ -179,7 +179,7 @@ macro_rules! chunk_columns {
     () => {
         "c.uid AS uid, i.uid AS item_uid, i.title AS item_title, l.uid AS library_uid, c.position AS position, \
          c.text AS text, c.heading_path AS heading_path, c.page AS page, c.byte_start AS byte_start, \
-         c.byte_end AS byte_end, before AS previous, after AS next"
+         c.byte_end AS byte_end, i.content_type AS content_type, before AS previous, after AS next"
     };
 }
 
@@ -196,6 +196,7 @@ struct ChunkRow {
     page: Option<i64>,
     byte_start: i64,
     byte_end: i64,
+    content_type: String,
     previous: Option<String>,
     next: Option<String>,
 }
@@ -211,6 +212,7 @@ impl ChunkRow {
             text: self.text,
             heading_path: self.heading_path,
             page: self.page.map(small).transpose()?,
+            page_kind: PlaceKind::of(&self.content_type),
             byte_start: self.byte_start.unsigned_abs(),
             byte_end: self.byte_end.unsigned_abs(),
             previous: self.previous.map(ChunkUid::from_store),
@@ -325,6 +327,7 @@ struct HitRow {
     text: String,
     heading_path: Vec<String>,
     page: Option<i64>,
+    content_type: String,
     position: i64,
 }
 
@@ -333,7 +336,7 @@ const CHUNK_HITS: &str = concat!(
     visible_item!(),
     " RETURN c.uid AS chunk_uid, i.uid AS item_uid, i.title AS item_title, l.uid AS library_uid, \
      l.library_type AS library_type, c.text AS text, c.heading_path AS heading_path, c.page AS page, \
-     c.position AS position ORDER BY place"
+     i.content_type AS content_type, c.position AS position ORDER BY place"
 );
 
 pub(super) async fn chunk_hits(
@@ -359,6 +362,7 @@ pub(super) async fn chunk_hits(
                 text: row.text,
                 heading_path: row.heading_path,
                 page: row.page.map(small).transpose()?,
+                page_kind: PlaceKind::of(&row.content_type),
                 position: small(row.position)?,
             })
         })

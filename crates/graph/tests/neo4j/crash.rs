@@ -29,7 +29,7 @@ async fn what_a_killed_publish_leaves_is_seen_by_no_read_and_found_by_the_upkeep
     let published = PublishOutcome::Published {
         superseded: vec![old.clone()],
     };
-    assert_eq!(store.publish_and_stop(&new, now()).await.unwrap(), published);
+    assert_eq!(store.publish_and_stop(&new, 3, now()).await.unwrap(), published);
 
     let graph = server();
     let parts = "MATCH (:Item {gone: 'superseded'})-[:HAS_CHUNK]->(c) RETURN count(c) AS n";
@@ -64,9 +64,9 @@ async fn what_a_killed_publish_leaves_is_seen_by_no_read_and_found_by_the_upkeep
     assert_eq!(store.chunks(&old, PageRequest::first(5)).await.unwrap().total, 0);
     let counted = store.library(&shelf.uid).await.unwrap().unwrap();
     assert_eq!((counted.item_count, counted.chunk_count), (1, 3));
-    assert_eq!(store.publish_item(&new, now()).await.unwrap(), published);
+    assert_eq!(store.publish_item(&new, 3, now()).await.unwrap(), published);
     assert_eq!(
-        store.publish_item(&old, now()).await.unwrap(),
+        store.publish_item(&old, MANY as u64, now()).await.unwrap(),
         PublishOutcome::Superseded
     );
 
@@ -77,7 +77,7 @@ async fn what_a_killed_publish_leaves_is_seen_by_no_read_and_found_by_the_upkeep
     assert_eq!(number(&graph, "MATCH (c:Chunk) RETURN count(c) AS n").await, 3);
     assert_eq!(store.report().await.unwrap().problems, [""; 0]);
     assert_eq!(
-        store.publish_item(&old, now()).await.unwrap(),
+        store.publish_item(&old, MANY as u64, now()).await.unwrap(),
         PublishOutcome::Superseded
     );
 }

@@ -71,7 +71,7 @@ async fn documents_that_share_concepts_come_and_go_at_once() {
             for round in 0..ROUNDS {
                 let source = format!("source {number} {round}");
                 let uid = stage(store, shelf, model, (&source, 1), &chunk("zeppelin")).await;
-                store.publish_item(&uid, now()).await.unwrap();
+                store.publish_item(&uid, 1, now()).await.unwrap();
                 if round % 2 == 0 {
                     store.delete_item(&uid).await.unwrap().unwrap();
                 }
@@ -106,7 +106,7 @@ async fn of_revisions_published_at_once_the_last_stays() {
             stores
                 .iter()
                 .zip(&drafts)
-                .map(|(store, uid)| store.publish_item(uid, now())),
+                .map(|(store, uid)| store.publish_item(uid, 1, now())),
         )
         .await;
         for outcome in &outcomes {

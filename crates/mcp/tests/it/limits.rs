@@ -79,7 +79,12 @@ async fn beyond_the_capacity_only_the_probes_are_answered() {
         let server = server.clone();
         async move { send(&server, post(stalled())).await }
     });
-    let health = || post(request("tools/call", json!({ "name": "get_health", "arguments": {} })));
+    let health = || {
+        post(request(
+            "tools/call",
+            json!({ "name": "get_health", "arguments": {} }),
+        ))
+    };
     let refused = loop {
         let answer = send(&server, health()).await;
         if answer.status() != StatusCode::OK {

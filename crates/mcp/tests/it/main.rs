@@ -63,7 +63,12 @@ async fn message(server: &Router, method: &str, params: Value) -> Value {
 
 /// The structured answer of a tool.
 async fn call(server: &Router, name: &str, arguments: Value) -> Value {
-    let answer = message(server, "tools/call", json!({ "name": name, "arguments": arguments })).await;
+    let answer = message(
+        server,
+        "tools/call",
+        json!({ "name": name, "arguments": arguments }),
+    )
+    .await;
     let result = &answer["result"];
     assert!(
         answer["error"].is_null() && result["isError"] != true,
@@ -85,9 +90,12 @@ async fn library(app: &TestApp, name: &str, library_type: &str, files: &[(String
         .await
         .unwrap();
     for (filename, text) in files {
-        let form = Form::new()
-            .text("library_uid", made.uid.as_str())
-            .file("file", filename, "text/markdown", text.as_bytes());
+        let form = Form::new().text("library_uid", made.uid.as_str()).file(
+            "file",
+            filename,
+            "text/markdown",
+            text.as_bytes(),
+        );
         app.daedalus()
             .post_form("/library/api/ingest/", &form)
             .await

@@ -57,7 +57,10 @@ async fn a_search_that_does_not_say_how_many_gets_what_is_configured() {
     let tools = listed["result"]["tools"].as_array().unwrap();
     let search = tools.iter().find(|tool| tool["name"] == "search").unwrap();
     let limit = &search["inputSchema"]["properties"]["limit"];
-    assert_eq!((&limit["default"], &limit["type"]), (&json!(4), &json!("integer")));
+    assert_eq!(
+        (&limit["default"], &limit["type"]),
+        (&json!(4), &json!("integer"))
+    );
 }
 
 #[tokio::test]
@@ -76,7 +79,12 @@ async fn a_passage_that_is_too_long_for_one_answer_comes_in_parts() {
     let mut cursor = Value::Null;
     let mut parts = 0;
     loop {
-        let part = call(&server, "get_chunk", json!({ "chunk_uid": uid, "cursor": cursor })).await;
+        let part = call(
+            &server,
+            "get_chunk",
+            json!({ "chunk_uid": uid, "cursor": cursor }),
+        )
+        .await;
         assert!(part.to_string().len() <= 33_000, "{}", part.to_string().len());
         assert_eq!((&part["chunk_uid"], &part["item_title"]), (&uid, &json!("Code")));
         whole.push_str(part["text"].as_str().unwrap());

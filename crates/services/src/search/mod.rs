@@ -8,8 +8,9 @@ use std::time::Instant;
 use futures::future::join_all;
 use mnemosyne_domain::ports::{EmbedError, EmbedText, VectorQuery};
 use mnemosyne_domain::{
-    ChunkHit, ChunkUid, CollectionUid, EmbeddingModel, EmbeddingPurpose, EmbeddingStatus, ItemUid, Leg, LegHit, Library,
-    LibraryType, LibraryUid, ModelKind, Principal, Scope, SearchFilter, StoreError, VectorSpace, WorkspaceId,
+    ChunkHit, ChunkUid, CollectionUid, EmbeddingModel, EmbeddingPurpose, EmbeddingStatus, ItemUid, Leg,
+    LegHit, Library, LibraryType, LibraryUid, ModelKind, Principal, Scope, SearchFilter, StoreError,
+    VectorSpace, WorkspaceId,
 };
 
 pub use self::fuse::{Fused, LegRanking, LegScore, fuse};

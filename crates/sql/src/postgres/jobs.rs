@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
-    Announcement, Enqueued, Finished, JobFilter, JobOrder, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
-    Throughput,
+    Announcement, Enqueued, Finished, JobFilter, JobOrder, JobUpdate, Jobs, Lease, LeaseOutcome,
+    LeaseRequest, Throughput,
 };
 use mnemosyne_domain::{
     CollectionUid, Failure, FailureCode, ItemUid, Job, JobId, JobStatus, LibraryUid, NewJob, Page,

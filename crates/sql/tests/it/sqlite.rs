@@ -134,7 +134,11 @@ async fn a_missing_schema_is_said() {
     let database = SqliteDatabase::open(&file).await.unwrap();
     execute(&file, "DROP TABLE mnemosyne_setting").await;
     assert!(matches!(database.setting("a").await, Err(StoreError::Schema(_))));
-    execute(&file, "DELETE FROM _sqlx_migrations WHERE version = 3").await;
+    execute(
+        &file,
+        "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)",
+    )
+    .await;
     assert!(matches!(database.check().await, Err(StoreError::Schema(_))));
 }
 

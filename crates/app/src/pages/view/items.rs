@@ -45,6 +45,11 @@ pub struct ItemFacts {
 }
 
 impl ItemFacts {
+    /// How long it is, in pages or sections.
+    pub fn extent(&self) -> Option<String> {
+        self.pages.map(|pages| self.page_kind.count(pages))
+    }
+
     /// The first six authors and how many more there are.
     pub fn authors_text(&self) -> String {
         let shown = self

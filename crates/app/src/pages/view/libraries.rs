@@ -246,6 +246,11 @@ pub struct ItemRow {
 }
 
 impl ItemRow {
+    /// How long it is, in pages or sections.
+    pub fn extent(&self) -> Option<String> {
+        self.pages.map(|pages| self.page_kind.count(pages))
+    }
+
     /// Its page.
     pub fn href(&self) -> String {
         format!("/items/{}/", self.uid)
