@@ -20,7 +20,7 @@ use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_graph::neo4j::{Neo4jSettings, Neo4jStore};
 use mnemosyne_http::{Outbound, OutboundSettings};
 use mnemosyne_inference::{Dialect, OpenAiSettings, Registry, RegistrySettings};
-use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, AmqpWorkerSettings, BrokerUrl};
+use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, AmqpWorkerSettings, BrokerUrl, QueueType};
 use mnemosyne_queue::in_process::InProcessQueue;
 use mnemosyne_sandbox::{Sandbox, SandboxSettings};
 use mnemosyne_services::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
@@ -113,6 +113,8 @@ const MAX_ATTEMPTS: u32 = 5;
 /// Together with a worker's poll below the 15 s after which a lost run must be taken over.
 const LEASE: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long a message may wait for a free slot before the worker lets go of it; see [`AmqpSettings`].
+const HOLD_UNSETTLED: Duration = Duration::from_secs(60);
 /// Connections to PostgreSQL besides those that jobs use.
 const DATABASE_CONNECTIONS: u32 = 10;
 
@@ -206,12 +208,17 @@ fn broker(config: &Config, worker: Option<&str>) -> anyhow::Result<Option<Arc<Am
         return Ok(None);
     };
     let url = BrokerUrl::parse(url.expose()).context("CELERY_BROKER_URL")?;
-    let mut settings = AmqpSettings::new(url, env!("CARGO_PKG_VERSION"));
-    settings.worker = worker.map(|node| AmqpWorkerSettings {
-        node: node.to_owned(),
-        concurrency: u16::try_from(config.worker.concurrency).unwrap_or(u16::MAX),
-        queues: config.worker.queues.clone(),
-    });
+    let settings = AmqpSettings {
+        url,
+        queue_type: QueueType::default(),
+        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        worker: worker.map(|node| AmqpWorkerSettings {
+            node: node.to_owned(),
+            concurrency: u16::try_from(config.worker.concurrency).unwrap_or(u16::MAX),
+            queues: config.worker.queues.clone(),
+        }),
+        hold_unsettled: HOLD_UNSETTLED,
+    };
     Ok(Some(Arc::new(AmqpQueue::connect_lazy(settings))))
 }
 

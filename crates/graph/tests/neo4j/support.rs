@@ -223,7 +223,10 @@ pub(crate) async fn publish(
     chunks: &[(String, Vec<f32>)],
 ) -> ItemUid {
     let uid = stage(store, library, space, source, chunks).await;
-    let outcome = store.publish_item(&uid, chunks.len() as u64, now()).await.unwrap();
+    let outcome = store
+        .publish_item(&uid, chunks.len() as u64, now())
+        .await
+        .unwrap();
     assert!(matches!(outcome, PublishOutcome::Published { .. }));
     uid
 }

@@ -1136,7 +1136,7 @@ pub async fn jobs_are_listed_by_name_and_age(databases: Databases) {
     for (number, name) in ["b.md", "Aa.pdf", "Ärger.pdf", "c.PDF"].into_iter().enumerate() {
         let mut wanted = request(&format!("{number}"), "1");
         wanted.filename = name.to_owned();
-        made.push(jobs.enqueue(wanted, at(0)).await.unwrap().job.id);
+        made.push(jobs.enqueue(wanted, None, at(0)).await.unwrap().job.id);
     }
     let held = lease(jobs, at(1)).await;
     fail(jobs, &held, FailureCode::Damaged, at(2)).await;
@@ -1179,7 +1179,7 @@ pub async fn unsettled_jobs_are_counted_by_library(databases: Databases) {
     for (number, of) in [1, 1, 1, 1, 2].into_iter().enumerate() {
         let mut wanted = request(&format!("{number}"), "1");
         wanted.library_uid = library(of);
-        jobs.enqueue(wanted, at(0)).await.unwrap();
+        jobs.enqueue(wanted, None, at(0)).await.unwrap();
     }
     let held = lease(jobs, at(1)).await;
     fail(jobs, &held, FailureCode::Damaged, at(2)).await;
