@@ -406,7 +406,10 @@ fn an_open_server_shows_the_global_libraries_or_the_workspace_that_a_call_names(
     for (arguments, global) in [
         (json!({ "query": "cobalt whale" }), true),
         (json!({ "query": "cobalt whale", "workspace_id": "" }), true),
-        (json!({ "query": "cobalt whale", "workspace_id": "closed" }), false),
+        (
+            json!({ "query": "cobalt whale", "workspace_id": "closed" }),
+            false,
+        ),
     ] {
         let answer = tool(&anybody, "search", arguments.clone());
         let found = answer["structuredContent"]["results"].to_string();
@@ -422,5 +425,8 @@ fn an_open_server_shows_the_global_libraries_or_the_workspace_that_a_call_names(
         "search",
         json!({ "query": "cobalt whale", "workspace_id": "closed" }),
     );
-    assert!(!answer["structuredContent"].to_string().contains("is silent"), "{answer}");
+    assert!(
+        !answer["structuredContent"].to_string().contains("is silent"),
+        "{answer}"
+    );
 }

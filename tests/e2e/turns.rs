@@ -101,7 +101,11 @@ fn a_turn_sees_its_workspace_and_nothing_else() {
     assert_ne!(own, global);
 
     // No argument reaches beyond the claims: not an empty one, which elsewhere stands for the global libraries.
-    for arguments in [json!({}), json!({ "workspace_id": "" }), json!({ "workspace_id": "other" })] {
+    for arguments in [
+        json!({}),
+        json!({ "workspace_id": "" }),
+        json!({ "workspace_id": "other" }),
+    ] {
         let with = |more: Value| {
             let mut all = arguments.clone();
             all.as_object_mut()
@@ -133,7 +137,10 @@ fn a_turn_sees_its_workspace_and_nothing_else() {
         let foreign = said(&inside, "get_chunk", with(json!({ "chunk_uid": global })));
         assert!(!foreign.contains("seventeen"), "{arguments}: {foreign}");
         for (name, arguments) in [
-            ("search", json!({ "query": "cobalt whale", "library_uid": common })),
+            (
+                "search",
+                json!({ "query": "cobalt whale", "library_uid": common }),
+            ),
             ("list_items", json!({ "library_uid": common })),
             ("list_collections", json!({ "library_uid": common })),
         ] {
@@ -182,8 +189,16 @@ fn the_libraries_of_a_turn_narrow_what_it_sees() {
             .collect();
         assert_eq!(seen, names, "{claims}");
         let passages = found(&client, question());
-        assert_eq!(passages.contains("seventeen"), names.contains(&"Common"), "{claims}");
-        assert_eq!(passages.contains("is silent"), names.contains(&"closed"), "{claims}");
+        assert_eq!(
+            passages.contains("seventeen"),
+            names.contains(&"Common"),
+            "{claims}"
+        );
+        assert_eq!(
+            passages.contains("is silent"),
+            names.contains(&"closed"),
+            "{claims}"
+        );
     }
 }
 
@@ -226,20 +241,32 @@ fn what_is_not_exactly_a_turn_is_refused() {
         ("other claims than were signed", tampered),
         ("an hour", under(&good, &with("exp", json!(in_seconds(3_600))))),
         ("no end", under(&good, &without("exp"))),
-        ("an end that is over", under(&good, &with("exp", json!(in_seconds(-1))))),
+        (
+            "an end that is over",
+            under(&good, &with("exp", json!(in_seconds(-1)))),
+        ),
         ("an end that is a text", under(&good, &with("exp", json!("soon")))),
-        ("a beginning to come", under(&good, &with("nbf", json!(in_seconds(120))))),
-        ("a workspace that is a number", under(&good, &with("ws", json!(7)))),
-        ("libraries that are no list", under(&good, &with("libs", json!(common)))),
-        ("a library that is a number", under(&good, &with("libs", json!([7])))),
+        (
+            "a beginning to come",
+            under(&good, &with("nbf", json!(in_seconds(120)))),
+        ),
+        (
+            "a workspace that is a number",
+            under(&good, &with("ws", json!(7))),
+        ),
+        (
+            "libraries that are no list",
+            under(&good, &with("libs", json!(common))),
+        ),
+        (
+            "a library that is a number",
+            under(&good, &with("libs", json!([7]))),
+        ),
         ("another issuer", under(&good, &with("iss", json!("somebody")))),
         ("no issuer", under(&good, &without("iss"))),
     ];
     let list = request("tools/list", json!({}));
-    assert_eq!(
-        call_with(&server.mcp().bearer(&genuine), &[], &list).status,
-        200
-    );
+    assert_eq!(call_with(&server.mcp().bearer(&genuine), &[], &list).status, 200);
     for (what, token) in &refused {
         let answer = call_with(&server.mcp().bearer(token), &[], &list);
         assert_eq!(answer.status, 401, "{what}: {}", answer.text());

@@ -19,7 +19,9 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<CoreSection> {
     let data = reader.text("MNEMOSYNE_DATA").map(PathBuf::from);
     let secret_key = reader.secret("SECRET_KEY");
     let debug = reader.boolean("DEBUG");
-    let time_zone = reader.parsed("TIME_ZONE", "the IANA name of a time zone", |name| name.parse().ok());
+    let time_zone = reader.parsed("TIME_ZONE", "the IANA name of a time zone", |name| {
+        name.parse().ok()
+    });
     let language_code = reader.parsed("LANGUAGE_CODE", "a language code", language_code);
     Some(CoreSection {
         data: data?,

@@ -327,8 +327,7 @@ mod tests {
             panic!("not understood")
         };
         assert_eq!(args.password.as_deref(), Some("--a_b"));
-        let Some(Command::Changepassword(args)) =
-            parse("mnemosyne changepassword u --password -_x").command
+        let Some(Command::Changepassword(args)) = parse("mnemosyne changepassword u --password -_x").command
         else {
             panic!("not understood")
         };

@@ -58,9 +58,7 @@ pub(crate) async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut open = JoinSet::new();
-    while let Some(Some((stream, peer, place))) =
-        stop.run_until_cancelled(accept(&listener, &places)).await
-    {
+    while let Some(Some((stream, peer, place))) = stop.run_until_cancelled(accept(&listener, &places)).await {
         while open.try_join_next().is_some() {}
         let (router, stop) = (router.clone(), stop.clone());
         open.spawn(async move {
@@ -94,9 +92,7 @@ async fn accept(
 fn is_of_the_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
 }
 
@@ -259,7 +255,9 @@ mod tests {
         /// Everything that is answered until the server closes.
         async fn ask(&self, path: &str) -> String {
             let mut stream = self
-                .say(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+                .say(&format!(
+                    "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                ))
                 .await;
             rest(&mut stream).await
         }

@@ -351,7 +351,9 @@ impl Services {
             }
             return Ok(Some(FirstAdministrator { username, password }));
         }
-        Err(ServiceError::Internal("every name of an administrator is taken".into()))
+        Err(ServiceError::Internal(
+            "every name of an administrator is taken".into(),
+        ))
     }
 
     /// The user that tokens of a command belong to where it names none: the first administrator. Where there is none yet,

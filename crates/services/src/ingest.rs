@@ -5,7 +5,8 @@ use std::time::Duration;
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{ByteStream, Enqueued, StoredBlob};
 use mnemosyne_domain::{
-    CollectionUid, Job, JobId, JobStatus, Library, LibraryUid, NewJob, Principal, Queue, StoreError, WorkspaceId,
+    CollectionUid, Job, JobId, JobStatus, Library, LibraryUid, NewJob, Principal, Queue, StoreError,
+    WorkspaceId,
 };
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;

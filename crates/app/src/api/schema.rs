@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use crate::auth::ApiCaller;
 use crate::{routes, session};
@@ -82,17 +82,32 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
                 .parameters
                 .iter()
                 .flatten()
-                .any(|parameter| parameter.name == "limit");
+                .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "limit"));
             if is_a_list {
-                answer(operation, "400", "A parameter is not as it must be.", "WrongFields");
+                answer(
+                    operation,
+                    "400",
+                    "A parameter is not as it must be.",
+                    "WrongFields",
+                );
             }
-            let takes_json = operation
-                .request_body
-                .as_ref()
-                .is_some_and(|body| body.content.contains_key("application/json"));
+            let takes_json = matches!(
+                &operation.request_body,
+                Some(RefOr::T(body)) if body.content.contains_key("application/json")
+            );
             if takes_json {
-                answer(operation, "413", "The body is larger than allowed here.", "Problem");
-                answer(operation, "415", "The body is of a type that is not read here.", "Problem");
+                answer(
+                    operation,
+                    "413",
+                    "The body is larger than allowed here.",
+                    "Problem",
+                );
+                answer(
+                    operation,
+                    "415",
+                    "The body is of a type that is not read here.",
+                    "Problem",
+                );
             }
         }
     }

@@ -12,7 +12,9 @@ pub(super) async fn show(State(state): State<AppState>, request: Request, next: 
     let mut response = next.run(request).await;
     let hidden = response.extensions_mut().remove::<Hidden>();
     match hidden {
-        Some(Hidden { audience, failure }) if state.settings.debug => answer(audience, failure.with_details()),
+        Some(Hidden { audience, failure }) if state.settings.debug => {
+            answer(audience, failure.with_details())
+        }
         _ => response,
     }
 }

@@ -126,13 +126,7 @@ fn scope(params: &Params) -> Result<Option<LibraryUid>, PageError> {
 /// The fragment as it stands.
 pub(super) async fn fragment(State(state): State<AppState>, visitor: Visitor, params: Params) -> PageResult {
     let scope = scope(&params)?;
-    let fragment = render(
-        &state,
-        &visitor.principal,
-        scope.as_ref(),
-        &visitor.csrf.token(),
-    )
-    .await?;
+    let fragment = render(&state, &visitor.principal, scope.as_ref(), &visitor.csrf.token()).await?;
     Ok(Html(fragment.html).into_response())
 }
 
@@ -218,14 +212,7 @@ impl Follower {
             if stop.is_cancelled() || !self.is_still_signed_in().await {
                 return None;
             }
-            let fragment = match render(
-                &self.state,
-                &self.principal,
-                self.scope.as_ref(),
-                &self.csrf,
-            )
-            .await
-            {
+            let fragment = match render(&self.state, &self.principal, self.scope.as_ref(), &self.csrf).await {
                 Ok(fragment) => fragment,
                 // The library is gone, or a store is away; the browser connects again and hears which.
                 Err(_) => return None,

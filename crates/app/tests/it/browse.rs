@@ -57,7 +57,10 @@ async fn libraries_are_made_changed_and_removed() {
         (json!({ "max_chars": 70 }), "max_chars"),
         (json!({ "target_chars": 500, "max_chars": 499 }), "max_chars"),
         (json!({ "overlap_chars": 19_000 }), "overlap_chars"),
-        (json!({ "target_chars": 500, "overlap_chars": 251 }), "overlap_chars"),
+        (
+            json!({ "target_chars": 500, "overlap_chars": 251 }),
+            "overlap_chars",
+        ),
     ] {
         let refused = client.patch(&one, &json!({ "overrides": overrides })).await;
         let said = refused.expect(400).json();

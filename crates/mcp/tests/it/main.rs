@@ -15,6 +15,7 @@ use http::{Request, Response, StatusCode, header};
 use mnemosyne_domain::Principal;
 use mnemosyne_mcp::{McpLimits, McpSettings};
 use mnemosyne_services::libraries::LibraryRequest;
+use mnemosyne_services::pipeline::JobEnd;
 use mnemosyne_testkit::app::{Form, TestApp};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +64,12 @@ async fn message(server: &Router, method: &str, params: Value) -> Value {
 
 /// The structured answer of a tool.
 async fn call(server: &Router, name: &str, arguments: Value) -> Value {
-    let answer = message(server, "tools/call", json!({ "name": name, "arguments": arguments })).await;
+    let answer = message(
+        server,
+        "tools/call",
+        json!({ "name": name, "arguments": arguments }),
+    )
+    .await;
     let result = &answer["result"];
     assert!(
         answer["error"].is_null() && result["isError"] != true,
@@ -84,17 +90,25 @@ async fn library(app: &TestApp, name: &str, library_type: &str, files: &[(String
         .create_library(&Principal::Local, request)
         .await
         .unwrap();
+    fill(app, made.uid.as_str(), files).await;
+    made.uid.to_string()
+}
+
+/// Puts files into a library.
+async fn fill(app: &TestApp, library_uid: &str, files: &[(String, String)]) {
     for (filename, text) in files {
-        let form = Form::new()
-            .text("library_uid", made.uid.as_str())
-            .file("file", filename, "text/markdown", text.as_bytes());
+        let form = Form::new().text("library_uid", library_uid).file(
+            "file",
+            filename,
+            "text/markdown",
+            text.as_bytes(),
+        );
         app.daedalus()
             .post_form("/library/api/ingest/", &form)
             .await
             .expect(202);
     }
     for end in app.run_jobs().await {
-        assert_eq!(end, mnemosyne_services::pipeline::JobEnd::Completed);
+        assert_eq!(end, JobEnd::Completed);
     }
-    made.uid.to_string()
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use futures::future::join_all;
 use mnemosyne_domain::ports::{EmbedError, EmbedText, VectorQuery};
 use mnemosyne_domain::{
-    ChunkHit, CollectionUid, EmbeddingModel, EmbeddingPurpose, EmbeddingStatus, ItemUid, Leg, LegHit, LibraryType, LibraryUid,
-    ModelKind, Principal, Scope, SearchFilter, StoreError, VectorSpace, WorkspaceId,
+    ChunkHit, CollectionUid, EmbeddingModel, EmbeddingPurpose, EmbeddingStatus, ItemUid, Leg, LegHit,
+    LibraryType, LibraryUid, ModelKind, Principal, Scope, SearchFilter, StoreError, VectorSpace, WorkspaceId,
 };
 
 pub use self::fuse::{Fused, LegRanking, LegScore, fuse};

@@ -1764,10 +1764,7 @@ pub async fn a_chunk_knows_its_neighbours(store: &dyn KnowledgeStore) {
     let draft = published(store, &library.uid, &["first", odd, "third"]).await;
     let chunk = store.chunk(&draft.chunk(1), None).await.unwrap().unwrap();
     assert_eq!(chunk.text, odd);
-    let hits = store
-        .chunk_hits(&[draft.chunk(1)], &everything())
-        .await
-        .unwrap();
+    let hits = store.chunk_hits(&[draft.chunk(1)], &everything()).await.unwrap();
     assert_eq!(hits[0].text, odd);
     assert_eq!(
         (&chunk.item_uid, chunk.item_title.as_str()),
