@@ -108,6 +108,7 @@ pub const REQUEST_CODES: &[(u16, &str)] = &[
     (409, "username_taken"),
     (413, "too_large"),
     (415, "unsupported_media_type"),
+    (422, "no_file"),
     (429, "throttled"),
     (500, "internal"),
     (503, "overloaded"),

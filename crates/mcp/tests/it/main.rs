@@ -15,6 +15,7 @@ use http::{Request, Response, StatusCode, header};
 use mnemosyne_domain::Principal;
 use mnemosyne_mcp::{McpLimits, McpSettings};
 use mnemosyne_services::libraries::LibraryRequest;
+use mnemosyne_services::pipeline::JobEnd;
 use mnemosyne_testkit::app::{Form, TestApp};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -89,8 +90,14 @@ async fn library(app: &TestApp, name: &str, library_type: &str, files: &[(String
         .create_library(&Principal::Local, request)
         .await
         .unwrap();
+    fill(app, made.uid.as_str(), files).await;
+    made.uid.to_string()
+}
+
+/// Puts files into a library.
+async fn fill(app: &TestApp, library_uid: &str, files: &[(String, String)]) {
     for (filename, text) in files {
-        let form = Form::new().text("library_uid", made.uid.as_str()).file(
+        let form = Form::new().text("library_uid", library_uid).file(
             "file",
             filename,
             "text/markdown",
@@ -102,7 +109,6 @@ async fn library(app: &TestApp, name: &str, library_type: &str, files: &[(String
             .expect(202);
     }
     for end in app.run_jobs().await {
-        assert_eq!(end, mnemosyne_services::pipeline::JobEnd::Completed);
+        assert_eq!(end, JobEnd::Completed);
     }
-    made.uid.to_string()
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use mnemosyne_domain::ports::LibraryUpdate;
+use mnemosyne_domain::{LibraryUid, Principal, ProfileOverrides};
 use mnemosyne_mcp::McpLimits;
 use mnemosyne_testkit::app::{TestApp, service_settings, settings};
 use serde_json::{Value, json};
 
-use crate::{call, library, message, server};
+use crate::{call, fill, library, message, server};
 
 fn whales(number: usize) -> Vec<(String, String)> {
     (0..number)
@@ -66,12 +68,27 @@ async fn a_search_that_does_not_say_how_many_gets_what_is_configured() {
 #[tokio::test]
 async fn a_passage_that_is_too_long_for_one_answer_comes_in_parts() {
     let app = TestApp::start().await;
-    let code: String = (0..4_000)
-        .map(|line| format!("let größe_{line} = \"{line}\";\n"))
+    let code: String = (0..1_500)
+        .map(|line| format!("let größe_{line} = \"{}{line}\";\n", "ü".repeat(25)))
         .collect();
     assert!(code.len() > 100_000);
+    let uid = library(&app, "Code", "technical", &[]).await;
+    let overrides = ProfileOverrides {
+        target_chars: Some(20_000),
+        max_chars: Some(20_000),
+        ..ProfileOverrides::default()
+    };
+    let update = LibraryUpdate {
+        overrides: Some(overrides),
+        ..LibraryUpdate::default()
+    };
+    let uid = LibraryUid::parse(&uid).unwrap();
+    app.services
+        .update_library(&Principal::Local, &uid, update)
+        .await
+        .unwrap();
     let text = format!("# Code\n\nAll of the zirconium code:\n\n```rust\n{code}```\n");
-    library(&app, "Code", "technical", &[("code.md".to_owned(), text)]).await;
+    fill(&app, uid.as_str(), &[("code.md".to_owned(), text)]).await;
     let server = server(&app, false, McpLimits::default());
     let found = call(&server, "search", json!({ "query": "größe_7" })).await;
     let uid = found["results"][0]["chunk_uid"].clone();
