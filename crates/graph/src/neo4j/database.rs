@@ -32,6 +32,9 @@ const ATTEMPTS_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after the first attempt; each further one is twice as long, give or take half.
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
 
+/// What a schema command conflicts with.
+const ALREADY_THERE: &str = "schema";
+
 /// How many rows the server sends at once.
 const FETCH_SIZE: usize = 1000;
 
@@ -170,15 +173,21 @@ impl Database {
 
     /// Runs a schema command in a transaction of its own. That another process has just made the same is no error.
     pub(super) async fn command(&self, query: Query) -> StoreResult<()> {
-        self.unchecked_write(query, |transaction, query| {
+        let run = self.unchecked_write(query, |transaction, query| {
             Box::pin(async move {
                 match transaction.run(query.clone()).await {
-                    Err(Failure::Driver(error)) if is_already_there(&error) => Ok(()),
+                    // The transaction has failed, and nothing is left to commit.
+                    Err(Failure::Driver(error)) if is_already_there(&error) => {
+                        Err(StoreError::Conflict(ALREADY_THERE).into())
+                    }
                     other => other,
                 }
             })
-        })
-        .await
+        });
+        match run.await {
+            Err(StoreError::Conflict(ALREADY_THERE)) => Ok(()),
+            other => other,
+        }
     }
 }
 
