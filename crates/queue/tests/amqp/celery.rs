@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use mnemosyne_domain::ports::{JobQueue, TaskReport, TaskState};
 use mnemosyne_domain::{Failure, FailureCode, JobId, Queue};
-use mnemosyne_queue::amqp::AmqpQueue;
+use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, BrokerUrl};
 use serde_json::json;
 
-use crate::broker::{VirtualHost, quiet, ready, settle};
+use crate::broker::{VirtualHost, quiet, rabbitmqctl, ready, settle};
+
+const PASSWORD: &str = "p@s/s#?%:+ [&=";
 
 /// Answers for every job that it ended well, but for one.
 async fn work(queue: Arc<AmqpQueue>, fails: JobId) {
@@ -50,7 +52,14 @@ async fn celery_and_flower_see_the_worker_and_its_tasks() {
     };
     let _quiet = quiet().await;
     let host = VirtualHost::fresh();
-    let settings = host.worker();
+    let user = format!("us@er/{}", JobId::generate());
+    rabbitmqctl(&["add_user", &user, PASSWORD]);
+    host.permit(&user);
+    let url = host.url_as(&user, PASSWORD);
+    let settings = AmqpSettings {
+        url: BrokerUrl::parse(&url).unwrap(),
+        ..host.worker()
+    };
     let node = settings.worker.as_ref().unwrap().node.clone();
     let queue = Arc::new(AmqpQueue::connect_lazy(settings));
     ready(&queue).await;
@@ -60,7 +69,7 @@ async fn celery_and_flower_see_the_worker_and_its_tasks() {
     let done = tokio::process::Command::new(python)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(check)
-        .args([&host.url, &node, ends.as_str(), fails.as_str()])
+        .args([&url, &node, ends.as_str(), fails.as_str()])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
