@@ -25,7 +25,7 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
-use mnemosyne_domain::ports::{Accounts, Embedder, EmbedderRegistry, SystemClock};
+use mnemosyne_domain::ports::{Accounts, Embedder, EmbedderRegistry, JobQueue, SystemClock};
 use mnemosyne_domain::{EmbeddingModel, Failure, FailureCode, NewUser, Queue};
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_inference::LexicalEmbedder;
@@ -113,6 +113,11 @@ impl TestApp {
 
     /// The same with other settings.
     pub async fn start_with(settings: AppSettings) -> Self {
+        Self::start_over(settings, Arc::new(InProcessQueue::default())).await
+    }
+
+    /// The same over another queue.
+    pub async fn start_over(settings: AppSettings, queue: Arc<dyn JobQueue>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         let bucket = data.join("bucket");
@@ -123,7 +128,7 @@ impl TestApp {
             relational: relational.clone(),
             blobs: Arc::new(FileBlobs::open(&data.join("blobs")).await.unwrap()),
             cache: Arc::new(MemoryCache::default()),
-            queue: Arc::new(InProcessQueue::default()),
+            queue,
             bucket: Arc::new(FolderBucket::new(Some(bucket))),
             embedders: Arc::new(LexicalOnly(Arc::new(LexicalEmbedder::new()))),
             extractor: Arc::new(InProcessExtractor),
