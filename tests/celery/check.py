@@ -88,7 +88,7 @@ def remote_control(checks):
     inspect = app.control.inspect([NODE], timeout=10)
     with checks.that("the answers hold what is asked for"):
         stats = inspect.stats()[NODE]
-        assert stats["pool"]["max-concurrency"] >= 1 and stats["pid"] and "password" not in json.dumps(stats), stats
+        assert stats["pool"]["max-concurrency"] >= 1 and stats["pid"], stats
         assert kombu.Connection(BROKER).password not in json.dumps([stats, inspect.conf()]), "a password is shown"
         assert inspect.registered()[NODE] == [TASK]
         assert {queue["name"] for queue in inspect.active_queues()[NODE]} <= set(QUEUES)

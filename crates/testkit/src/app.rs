@@ -28,7 +28,9 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
-use mnemosyne_domain::ports::{Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry};
+use mnemosyne_domain::ports::{
+    Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue,
+};
 use mnemosyne_domain::{EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue};
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_inference::LexicalEmbedder;
@@ -169,6 +171,21 @@ pub fn settings() -> AppSettings {
     }
 }
 
+/// What a test may put in the place of the embedded default.
+struct Parts {
+    embedder: Arc<dyn Embedder>,
+    queue: Arc<dyn JobQueue>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            embedder: Arc::new(LexicalEmbedder::new()),
+            queue: Arc::new(InProcessQueue::default()),
+        }
+    }
+}
+
 impl TestApp {
     /// An application with one user and nothing in it.
     pub async fn start() -> Self {
@@ -182,19 +199,29 @@ impl TestApp {
 
     /// The same with other settings of the use cases, too.
     pub async fn start_as(settings: AppSettings, service_settings: ServiceSettings) -> Self {
-        Self::start_on(settings, service_settings, Arc::new(LexicalEmbedder::new())).await
+        let parts = Parts::default();
+        Self::start_on(settings, service_settings, parts).await
     }
 
     /// The same with another embedder.
     pub async fn start_with_embedder(embedder: Arc<dyn Embedder>) -> Self {
-        Self::start_on(settings(), service_settings(), embedder).await
+        let parts = Parts {
+            embedder,
+            ..Parts::default()
+        };
+        Self::start_on(settings(), service_settings(), parts).await
     }
 
-    async fn start_on(
-        settings: AppSettings,
-        service_settings: ServiceSettings,
-        sound: Arc<dyn Embedder>,
-    ) -> Self {
+    /// The same over another queue.
+    pub async fn start_over(settings: AppSettings, queue: Arc<dyn JobQueue>) -> Self {
+        let parts = Parts {
+            queue,
+            ..Parts::default()
+        };
+        Self::start_on(settings, service_settings(), parts).await
+    }
+
+    async fn start_on(settings: AppSettings, service_settings: ServiceSettings, parts: Parts) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         let bucket = data.join("bucket");
@@ -203,7 +230,7 @@ impl TestApp {
         let knowledge = Arc::new(EmbeddedStore::open(data).await.unwrap());
         let clock = Arc::new(MovableClock::default());
         let embedder = Arc::new(FlakyEmbedder {
-            sound,
+            sound: parts.embedder,
             failures: Mutex::default(),
         });
         let backends = Backends {
@@ -211,7 +238,7 @@ impl TestApp {
             relational: relational.clone(),
             blobs: Arc::new(FileBlobs::open(&data.join("blobs")).await.unwrap()),
             cache: Arc::new(MemoryCache::default()),
-            queue: Arc::new(InProcessQueue::default()),
+            queue: parts.queue,
             bucket: Arc::new(FolderBucket::new(Some(bucket))),
             embedders: Arc::new(OneEmbedder(embedder.clone())),
             extractor: Arc::new(InProcessExtractor),

@@ -34,15 +34,21 @@ pub(super) async fn serve(
     worker: &WorkerState,
     connection: &Connection,
 ) -> std::convert::Infallible {
+    // Two workers of one name are one line in the log, not one every five seconds.
+    let mut told = false;
     loop {
         match converse(shared, worker, connection).await {
-            Err(error) if reply_code(&error) == Some(RESOURCE_LOCKED) => tracing::warn!(
-                node = worker.node.name,
-                "another connection reads the mailbox of this name: two workers must not share a name (after a broken \
-                 connection this passes by itself)"
-            ),
-            Err(error) => tracing::warn!(%error, "remote control is interrupted"),
-            Ok(()) => tracing::warn!("RabbitMQ ended remote control"),
+            Err(error) if reply_code(&error) == Some(RESOURCE_LOCKED) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        node = worker.node.name,
+                        "another connection reads the mailbox of this name: two workers must not share a name (after a \
+                         broken connection this passes by itself)"
+                    );
+                }
+            }
+            Err(error) => tracing::debug!(%error, "remote control is interrupted"),
+            Ok(()) => tracing::debug!("RabbitMQ ended remote control"),
         }
         tokio::time::sleep(PAUSE).await;
     }

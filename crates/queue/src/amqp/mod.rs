@@ -9,6 +9,7 @@ mod askers;
 mod inbox;
 mod machine;
 mod mailbox;
+mod ping;
 mod receive;
 mod session;
 mod speak;
@@ -18,6 +19,7 @@ mod url;
 mod wire;
 
 pub use machine::host_name;
+pub use ping::ping;
 pub use url::{BrokerUrl, BrokerUrlError};
 
 use std::fmt;

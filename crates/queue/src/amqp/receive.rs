@@ -28,10 +28,8 @@ pub(super) struct Intake {
     _channel: Channel,
 }
 
-enum Arrival {
-    Message(Queue, lapin::Result<Delivery>),
-    End(Queue),
-}
+/// A delivery of a queue, or the end of its consumer.
+type Arrival = (Queue, Option<lapin::Result<Delivery>>);
 
 impl Intake {
     pub(super) async fn open(connection: &Connection, worker: &WorkerState) -> lapin::Result<Self> {
@@ -49,8 +47,8 @@ impl Intake {
                 .basic_consume(queue.as_str().into(), "".into(), options, arguments)
                 .await?;
             let arrivals = consumer
-                .map(move |delivery| Arrival::Message(queue, delivery))
-                .chain(stream::once(async move { Arrival::End(queue) }));
+                .map(move |delivery| (queue, Some(delivery)))
+                .chain(stream::once(async move { (queue, None) }));
             deliveries.push(arrivals.boxed());
         }
         Ok(Self {
@@ -67,13 +65,13 @@ impl Intake {
         loop {
             tokio::select! {
                 arrival = self.deliveries.next() => match arrival {
-                    Some(Arrival::Message(queue, Ok(delivery))) => {
+                    Some((queue, Some(Ok(delivery)))) => {
                         if let Err(problem) = take(shared, worker, uplink, queue, delivery).await {
                             return problem;
                         }
                     }
-                    Some(Arrival::Message(_, Err(error))) => return error.into(),
-                    Some(Arrival::End(queue)) => {
+                    Some((_, Some(Err(error)))) => return error.into(),
+                    Some((queue, None)) => {
                         let text = format!("RabbitMQ ended the consumer of {}; the queue is gone", queue.as_str());
                         return Problem::new(text);
                     }

@@ -150,7 +150,7 @@ async fn work(
     let Some((mut intake, voice)) = worker_side else {
         return tokio::select! {
             () = stop.cancelled() => Ok(()),
-            problem = lost(connection) => Err(problem),
+            problem = lost(connection, &uplink) => Err(problem),
             () = broken.cancelled() => Err(Problem::new("messages were not taken")),
         };
     };
@@ -159,7 +159,7 @@ async fn work(
     };
     tokio::select! {
         () = stop.cancelled() => {}
-        problem = lost(connection) => return Err(problem),
+        problem = lost(connection, &uplink) => return Err(problem),
         () = broken.cancelled() => return Err(Problem::new("messages were not taken")),
         problem = intake.run(shared, worker, &uplink) => return Err(problem),
         error = voice.run(shared, worker, outbox) => return Err(error.into()),
@@ -191,23 +191,23 @@ async fn open(
     Ok((uplink, Some((intake, voice))))
 }
 
-/// Ends when the connection does, and says why.
-async fn lost(connection: &Connection) -> Problem {
+/// Ends when the connection does, or the channel for announcements, and says why.
+async fn lost(connection: &Connection, uplink: &Uplink) -> Problem {
     let mut events = std::pin::pin!(connection.events_listener());
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(Event::Error(error)) => return error.into(),
                 Some(Event::ConnectionBlocked(reason)) => {
                     tracing::warn!(reason, "RabbitMQ takes no messages for now");
                 }
                 Some(Event::ConnectionUnblocked) => tracing::info!("RabbitMQ takes messages again"),
+                // An error may be one of a channel that others depend on, or one that an asker of remote control made.
                 Some(_) => {}
                 None => return Problem::new("the connection to RabbitMQ ended"),
             },
-            // Not every end is an event (one that the broker asked for, say).
+            // The end of a connection is no event.
             () = tokio::time::sleep(LOOK) => {
-                if !connection.status().connected() {
+                if !connection.status().connected() || !uplink.is_open() {
                     return Problem::new("the connection to RabbitMQ ended");
                 }
             }

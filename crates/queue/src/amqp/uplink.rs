@@ -41,8 +41,13 @@ impl Uplink {
         })
     }
 
+    /// Whether announcements can be sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.channel.status().connected()
+    }
+
     pub(super) fn check(&self) -> StoreResult<()> {
-        if !self.connection.connected() {
+        if !self.connection.connected() || !self.is_open() {
             return Err(StoreError::Unavailable("the connection to RabbitMQ broke".into()));
         }
         if self.connection.blocked() {

@@ -13,24 +13,24 @@ use url::Url;
 const HOW: &str =
     "run it as: tests/services/run rabbitmq -- cargo test -p mnemosyne-queue --features services --test amqp";
 /// Far beyond what any machine needs, so that what waits for it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Between two looks at something that is elsewhere.
 const PAUSE: Duration = Duration::from_millis(20);
 
-pub type Quiet = RwLockReadGuard<'static, ()>;
-pub type Alone = RwLockWriteGuard<'static, ()>;
+pub(crate) type Quiet = RwLockReadGuard<'static, ()>;
+pub(crate) type Alone = RwLockWriteGuard<'static, ()>;
 
 /// Tests that stop the whole broker have it for themselves.
 static BROKER: RwLock<()> = RwLock::const_new(());
 
 /// A broker that nobody stops.
-pub async fn quiet() -> Quiet {
+pub(crate) async fn quiet() -> Quiet {
     BROKER.read().await
 }
 
 /// A broker that nobody else uses.
-pub async fn alone() -> Alone {
+pub(crate) async fn alone() -> Alone {
     BROKER.write().await
 }
 
@@ -39,7 +39,7 @@ fn variable(name: &str) -> String {
 }
 
 /// Runs `rabbitmqctl`; what it printed.
-pub fn rabbitmqctl(arguments: &[&str]) -> String {
+pub(crate) fn rabbitmqctl(arguments: &[&str]) -> String {
     // The variable is a command line; the arguments go behind it one by one.
     let line = format!("{} \"$@\"", variable("MNEMOSYNE_TEST_RABBITMQCTL"));
     let output = Command::new("sh")
@@ -58,14 +58,14 @@ pub fn rabbitmqctl(arguments: &[&str]) -> String {
 
 /// A virtual host that one test uses. It goes with the broker.
 #[derive(Clone, Debug)]
-pub struct VirtualHost {
-    pub name: String,
-    pub url: String,
+pub(crate) struct VirtualHost {
+    pub(crate) name: String,
+    pub(crate) url: String,
 }
 
 impl VirtualHost {
     /// One that does not exist yet.
-    pub fn named_only() -> Self {
+    pub(crate) fn named_only() -> Self {
         Self::named(&format!("test/{}", JobId::generate()))
     }
 
@@ -78,13 +78,13 @@ impl VirtualHost {
         }
     }
 
-    pub fn fresh() -> Self {
+    pub(crate) fn fresh() -> Self {
         let host = Self::named_only();
         host.make();
         host
     }
 
-    pub fn make(&self) {
+    pub(crate) fn make(&self) {
         rabbitmqctl(&["add_vhost", &self.name]);
         let url = Url::parse(&self.url).unwrap();
         let user = match url.username() {
@@ -94,12 +94,12 @@ impl VirtualHost {
         self.permit(user);
     }
 
-    pub fn permit(&self, user: &str) {
+    pub(crate) fn permit(&self, user: &str) {
         rabbitmqctl(&["set_permissions", "-p", &self.name, user, ".*", ".*", ".*"]);
     }
 
     /// The same virtual host as another user.
-    pub fn url_as(&self, user: &str, password: &str) -> String {
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
         let url = Url::parse(&self.url).unwrap();
         let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(5_672));
         let (user, password, name) = (
@@ -111,7 +111,7 @@ impl VirtualHost {
     }
 
     /// Settings of who only announces.
-    pub fn producer(&self) -> AmqpSettings {
+    pub(crate) fn producer(&self) -> AmqpSettings {
         AmqpSettings {
             url: BrokerUrl::parse(&self.url).unwrap(),
             queue_type: QueueType::Classic,
@@ -122,7 +122,7 @@ impl VirtualHost {
     }
 
     /// Settings of a worker of all queues, two jobs at once.
-    pub fn worker(&self) -> AmqpSettings {
+    pub(crate) fn worker(&self) -> AmqpSettings {
         AmqpSettings {
             worker: Some(AmqpWorkerSettings {
                 node: format!("celery@{}", self.name.replace('/', "-")),
@@ -134,14 +134,14 @@ impl VirtualHost {
     }
 
     /// A connection beside the queue's.
-    pub async fn connection(&self) -> Connection {
+    pub(crate) async fn connection(&self) -> Connection {
         Connection::connect(&self.url, ConnectionProperties::default())
             .await
             .unwrap()
     }
 
     /// Messages in a queue by their state: ready, and delivered but not let go of.
-    pub fn counted(&self, queue: &str) -> (u64, u64) {
+    pub(crate) fn counted(&self, queue: &str) -> (u64, u64) {
         let columns = ["name", "messages_ready", "messages_unacknowledged"];
         let mut arguments = vec!["list_queues", "-p", &self.name, "--quiet", "--no-table-headers"];
         arguments.extend(columns);
@@ -157,11 +157,11 @@ impl VirtualHost {
     }
 }
 
-pub fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-pub fn announcement(queue: Queue) -> Announcement {
+pub(crate) fn announcement(queue: Queue) -> Announcement {
     Announcement {
         job: JobId::generate(),
         queue,
@@ -169,7 +169,7 @@ pub fn announcement(queue: Queue) -> Announcement {
 }
 
 /// Announces a new job, again and again until the broker has it.
-pub async fn announced(queue: &AmqpQueue, of: Queue) -> JobId {
+pub(crate) async fn announced(queue: &AmqpQueue, of: Queue) -> JobId {
     let announcement = announcement(of);
     let began = Instant::now();
     loop {
@@ -183,7 +183,7 @@ pub async fn announced(queue: &AmqpQueue, of: Queue) -> JobId {
 }
 
 /// The nudge of this job, at last. Others that come before it are settled.
-pub async fn heard(queue: &AmqpQueue, job: &JobId) -> Nudge {
+pub(crate) async fn heard(queue: &AmqpQueue, job: &JobId) -> Nudge {
     loop {
         let nudge = queue.next(&Queue::ALL, PATIENCE).await.expect("a nudge in time");
         if nudge.job.as_ref() == Some(job) {
@@ -193,14 +193,14 @@ pub async fn heard(queue: &AmqpQueue, job: &JobId) -> Nudge {
     }
 }
 
-pub async fn settle(nudge: Nudge) {
+pub(crate) async fn settle(nudge: Nudge) {
     if let Some(receipt) = nudge.receipt {
         receipt.settle().await;
     }
 }
 
 /// Waits until the queue is connected.
-pub async fn ready(queue: &AmqpQueue) {
+pub(crate) async fn ready(queue: &AmqpQueue) {
     let began = Instant::now();
     while let Err(error) = queue.check().await {
         assert!(began.elapsed() < PATIENCE, "never ready: {error}");
@@ -209,7 +209,7 @@ pub async fn ready(queue: &AmqpQueue) {
 }
 
 /// Waits until the queue is not connected; why.
-pub async fn away(queue: &AmqpQueue) -> String {
+pub(crate) async fn away(queue: &AmqpQueue) -> String {
     let began = Instant::now();
     loop {
         if let Err(error) = queue.check().await {
@@ -221,7 +221,7 @@ pub async fn away(queue: &AmqpQueue) -> String {
 }
 
 /// Repeats until the condition holds.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < PATIENCE, "never: {what}");

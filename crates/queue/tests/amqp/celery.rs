@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mnemosyne_domain::ports::{JobQueue, TaskReport, TaskState};
 use mnemosyne_domain::{Failure, FailureCode, JobId, Queue};
-use mnemosyne_queue::amqp::AmqpQueue;
+use mnemosyne_queue::amqp::{self, AmqpQueue, AmqpSettings, BrokerUrl};
 use serde_json::json;
 
-use crate::broker::{VirtualHost, quiet, ready, settle};
+use crate::broker::{PATIENCE, VirtualHost, quiet, rabbitmqctl, ready, settle};
+
+const PASSWORD: &str = "p@s/s#?%:+ [&=";
 
 /// Answers for every job that it ended well, but for one.
 async fn work(queue: Arc<AmqpQueue>, fails: JobId) {
@@ -43,14 +45,18 @@ async fn work(queue: Arc<AmqpQueue>, fails: JobId) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn celery_and_flower_see_the_worker_and_its_tasks() {
     let Ok(python) = std::env::var("MNEMOSYNE_TEST_CELERY_PYTHON") else {
-        panic!(
-            "MNEMOSYNE_TEST_CELERY_PYTHON is not set: a Python with tests/celery/requirements.txt; \
-             tests/services/run celery rabbitmq -- cargo test … gives one"
-        );
+        panic!("MNEMOSYNE_TEST_CELERY_PYTHON is not set: a Python that has tests/celery/requirements.txt");
     };
     let _quiet = quiet().await;
     let host = VirtualHost::fresh();
-    let settings = host.worker();
+    let user = format!("us@er/{}", JobId::generate());
+    rabbitmqctl(&["add_user", &user, PASSWORD]);
+    host.permit(&user);
+    let url = host.url_as(&user, PASSWORD);
+    let settings = AmqpSettings {
+        url: BrokerUrl::parse(&url).unwrap(),
+        ..host.worker()
+    };
     let node = settings.worker.as_ref().unwrap().node.clone();
     let queue = Arc::new(AmqpQueue::connect_lazy(settings));
     ready(&queue).await;
@@ -60,7 +66,7 @@ async fn celery_and_flower_see_the_worker_and_its_tasks() {
     let done = tokio::process::Command::new(python)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(check)
-        .args([&host.url, &node, ends.as_str(), fails.as_str()])
+        .args([&url, &node, ends.as_str(), fails.as_str()])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -86,7 +92,7 @@ async fn what_remote_control_revokes_is_handed_to_the_worker() {
     let channel = connection.create_channel().await.unwrap();
     let command =
         json!({"method": "revoke", "arguments": {"task_id": job, "terminate": false}, "destination": null});
-    let revoked = tokio::time::timeout(crate::broker::PATIENCE, async {
+    let revoked = tokio::time::timeout(PATIENCE, async {
         let mut cancelled = std::pin::pin!(queue.cancellation());
         loop {
             // The mailbox may open a little later than the queues.
@@ -109,4 +115,29 @@ async fn what_remote_control_revokes_is_handed_to_the_worker() {
         }
     });
     assert_eq!(revoked.await.expect("it is handed over in time"), job);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ping_is_answered_by_the_one_who_is_meant() {
+    let _quiet = quiet().await;
+    let host = VirtualHost::fresh();
+    let settings = host.worker();
+    let (url, node) = (
+        settings.url.clone(),
+        settings.worker.as_ref().unwrap().node.clone(),
+    );
+    let nobody = amqp::ping(&url, &node, Duration::from_secs(1)).await.unwrap_err();
+    assert!(nobody.to_string().contains(&node), "{nobody}");
+    let queue = AmqpQueue::connect_lazy(settings);
+    ready(&queue).await;
+    let began = Instant::now();
+    while let Err(error) = amqp::ping(&url, &node, Duration::from_secs(5)).await {
+        // The mailbox may open a little later than the queues.
+        assert!(began.elapsed() < PATIENCE, "{error}");
+    }
+    assert!(
+        amqp::ping(&url, "celery@nobody", Duration::from_secs(1))
+            .await
+            .is_err()
+    );
 }

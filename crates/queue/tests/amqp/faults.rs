@@ -7,7 +7,8 @@ use mnemosyne_domain::ports::{Health, JobQueue};
 use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings};
 
 use crate::broker::{
-    VirtualHost, alone, announced, announcement, away, heard, quiet, rabbitmqctl, ready, settle, until,
+    PATIENCE, VirtualHost, alone, announced, announcement, away, heard, quiet, rabbitmqctl, ready, settle,
+    until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,31 +33,20 @@ async fn a_restart_of_the_broker_is_survived() {
     rabbitmqctl(&["start_app"]);
     ready(&queue).await;
     let after = announced(&queue, Queue::Default).await;
-    for job in [unsettled, unseen, after] {
-        // Each queue has an order of its own, so each is waited for in any order.
-        settle(heard_in_any_order(&queue, &job).await).await;
+    for (of, job) in [
+        (Queue::Embedding, unsettled),
+        (Queue::Batch, unseen),
+        (Queue::Default, after),
+    ] {
+        let nudge = queue.next(&[of], PATIENCE).await.expect("nothing was lost");
+        assert_eq!(nudge.job, Some(job));
+        settle(nudge).await;
     }
     until("nothing is left", || {
         ["celery", "embedding", "batch"]
             .iter()
             .all(|name| host.counted(name) == (0, 0))
     });
-}
-
-async fn heard_in_any_order(
-    queue: &AmqpQueue,
-    job: &mnemosyne_domain::JobId,
-) -> mnemosyne_domain::ports::Nudge {
-    for of in Queue::ALL {
-        let Some(nudge) = queue.next(&[of], Duration::from_millis(500)).await else {
-            continue;
-        };
-        if nudge.job.as_ref() == Some(job) {
-            return nudge;
-        }
-        drop(nudge);
-    }
-    panic!("{job} was lost")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

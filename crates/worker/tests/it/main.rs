@@ -1,0 +1,228 @@
+//! The worker over the embedded backends: what it takes, tells and watches.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mnemosyne_domain::ports::{Announcement, Health, JobQueue, Jobs, Nudge, Receipt, TaskReport, TaskState};
+use mnemosyne_domain::{JobId, JobStatus, Queue, StoreResult};
+use mnemosyne_testkit::app::{TestApp, settings};
+use mnemosyne_worker::WorkerSettings;
+use serde_json::json;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Far beyond what any machine needs, so that what waits for it has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A queue whose nudges and cancellations are made by hand and whose reports are looked at.
+struct ByHand {
+    nudges: Mutex<mpsc::UnboundedReceiver<Nudge>>,
+    cancellations: Mutex<mpsc::UnboundedReceiver<JobId>>,
+    reports: mpsc::UnboundedSender<TaskReport>,
+}
+
+/// The other end of it.
+struct Hands {
+    nudges: mpsc::UnboundedSender<Nudge>,
+    cancellations: mpsc::UnboundedSender<JobId>,
+    reports: mpsc::UnboundedReceiver<TaskReport>,
+}
+
+fn by_hand() -> (Arc<ByHand>, Hands) {
+    let (nudges, nudges_out) = mpsc::unbounded_channel();
+    let (cancellations, cancellations_out) = mpsc::unbounded_channel();
+    let (reports, reports_out) = mpsc::unbounded_channel();
+    let queue = ByHand {
+        nudges: Mutex::new(nudges_out),
+        cancellations: Mutex::new(cancellations_out),
+        reports,
+    };
+    let hands = Hands {
+        nudges,
+        cancellations,
+        reports: reports_out,
+    };
+    (Arc::new(queue), hands)
+}
+
+#[async_trait::async_trait]
+impl Health for ByHand {
+    async fn check(&self) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl JobQueue for ByHand {
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    async fn announce(&self, jobs: &[Announcement]) -> StoreResult<Vec<JobId>> {
+        Ok(jobs.iter().map(|announcement| announcement.job.clone()).collect())
+    }
+
+    async fn next(&self, _queues: &[Queue], at_most: Duration) -> Option<Nudge> {
+        let next = async { self.nudges.lock().await.recv().await };
+        tokio::time::timeout(at_most, next).await.ok()?
+    }
+
+    fn report(&self, report: TaskReport) {
+        self.reports.send(report).unwrap();
+    }
+
+    async fn cancellation(&self) -> JobId {
+        self.cancellations.lock().await.recv().await.unwrap()
+    }
+}
+
+/// Says when it was settled.
+struct Settled(mpsc::UnboundedSender<()>);
+
+#[async_trait::async_trait]
+impl Receipt for Settled {
+    async fn settle(self: Box<Self>) {
+        self.0.send(()).unwrap();
+    }
+}
+
+impl Hands {
+    /// Nudges for a job, with a wish for its result; gives what tells when the message is settled.
+    fn ask_for(&self, job: &JobId) -> mpsc::UnboundedReceiver<()> {
+        let (settled, settled_out) = mpsc::unbounded_channel();
+        let nudge = Nudge {
+            job: Some(job.clone()),
+            wants_result: true,
+            receipt: Some(Box::new(Settled(settled))),
+        };
+        self.nudges.send(nudge).unwrap();
+        settled_out
+    }
+
+    async fn next_report(&mut self) -> TaskReport {
+        let report = tokio::time::timeout(PATIENCE, self.reports.recv());
+        report.await.expect("a report in time").unwrap()
+    }
+}
+
+/// Asks over REST for the ingest of a text; the job.
+async fn ingest(app: &TestApp, name: &str, text: &str) -> JobId {
+    let client = app.daedalus();
+    let workspace = json!({"workspace_id": "w", "name": "W", "library_type": "technical"});
+    client.post("/library/api/workspaces/", &workspace).await;
+    app.put_into_bucket(name, text.as_bytes());
+    let request = json!({"workspace_id": "w", "source_ref": name, "content_hash": "1", "s3_key": name, "filename": name});
+    let answer = client.post("/library/api/ingest/", &request).await.expect(202);
+    JobId::parse(answer.json()["job_id"].as_str().unwrap()).unwrap()
+}
+
+fn start(app: &TestApp) -> (JoinHandle<()>, CancellationToken) {
+    let settings = WorkerSettings {
+        name: "worker".into(),
+        queues: Queue::ALL.to_vec(),
+        concurrency: 1,
+        poll: Duration::from_millis(100),
+    };
+    let stop = CancellationToken::new();
+    let worker = mnemosyne_worker::run(Arc::clone(&app.services), settings, stop.clone());
+    (tokio::spawn(worker), stop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_told_from_its_beginning_to_its_end() {
+    let (queue, mut hands) = by_hand();
+    let app = TestApp::start_over(settings(), queue).await;
+    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let (worker, stop) = start(&app);
+    let began = hands.next_report().await;
+    assert_eq!(
+        (began.job, began.state),
+        (job.clone(), TaskState::Started { attempt: 1 })
+    );
+    let ended = hands.next_report().await;
+    let TaskState::Succeeded { result, .. } = ended.state else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(
+        (&result["job_id"], &result["status"]),
+        (&json!(job), &json!("completed"))
+    );
+    assert!(result["item_uid"].is_string());
+    let empty = ingest(&app, "empty.md", " ").await;
+    assert_eq!(hands.next_report().await.job, empty);
+    let failed = hands.next_report().await;
+    assert!(matches!(failed.state, TaskState::Failed(_)), "{failed:?}");
+    // Whoever asks for a job that has ended is answered from its row.
+    for (job, completed) in [(&job, true), (&empty, false)] {
+        let mut settled = hands.ask_for(job);
+        let told = hands.next_report().await;
+        assert_eq!(&told.job, job);
+        assert_eq!(
+            matches!(told.state, TaskState::Succeeded { .. }),
+            completed,
+            "{told:?}"
+        );
+        settled.recv().await.unwrap();
+    }
+    hands.ask_for(&JobId::generate());
+    let unknown = hands.next_report().await;
+    assert!(matches!(unknown.state, TaskState::Failed(_)), "{unknown:?}");
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_another_worker_is_watched_until_it_ends() {
+    let (queue, mut hands) = by_hand();
+    let app = TestApp::start_over(settings(), queue).await;
+    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let lease = app
+        .services
+        .lease_job("another", &Queue::ALL, None)
+        .await
+        .unwrap()
+        .unwrap();
+    let (worker, stop) = start(&app);
+    let mut settled = hands.ask_for(&job);
+    settled.recv().await.unwrap();
+    assert!(hands.reports.try_recv().is_err(), "it has not ended");
+    app.services
+        .run_job(lease, &CancellationToken::new())
+        .await
+        .unwrap();
+    let told = hands.next_report().await;
+    assert_eq!(told.job, job);
+    assert!(matches!(told.state, TaskState::Succeeded { .. }), "{told:?}");
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remote_control_cancels_a_job() {
+    let (queue, mut hands) = by_hand();
+    let app = TestApp::start_over(settings(), queue).await;
+    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    // Somebody else has it, so that it cannot end before.
+    let lease = app
+        .services
+        .lease_job("another", &Queue::ALL, None)
+        .await
+        .unwrap()
+        .unwrap();
+    let (worker, stop) = start(&app);
+    hands.cancellations.send(JobId::generate()).unwrap();
+    hands.cancellations.send(job.clone()).unwrap();
+    hands.ask_for(&job);
+    let told = hands.next_report().await;
+    assert_eq!((told.job, told.state), (job.clone(), TaskState::Revoked));
+    let row = app.relational.job(&job).await.unwrap().unwrap();
+    assert_eq!(row.status, JobStatus::Cancelled);
+    app.services
+        .run_job(lease, &CancellationToken::new())
+        .await
+        .unwrap();
+    stop.cancel();
+    worker.await.unwrap();
+}
