@@ -31,6 +31,8 @@ const SOLE_USERS: &[(&str, &str)] = &[
     ("docling", "documents"),
     ("tantivy", "graph"),
     ("moka", "cache"),
+    ("memcache", "cache"),
+    ("aws-sdk-s3", "blobs"),
     ("askama", "app"),
 ];
 
