@@ -51,7 +51,9 @@ impl Refusal {
 
 impl Download {
     pub(super) async fn begin(client: &Client, place: &Place, key: &str) -> Result<Self, Refusal> {
-        let answer = get(client, place, key, 0, None).await.map_err(|error| Refusal::Call(Box::new(error)))?;
+        let answer = get(client, place, key, 0, None)
+            .await
+            .map_err(|error| Refusal::Call(Box::new(error)))?;
         let size = content_length(&answer).ok_or(Refusal::UnknownSize)?;
         Ok(Self {
             client: client.clone(),
