@@ -459,11 +459,11 @@ impl BlobStore for S3Blobs {
         if self.size_of(&key).await?.is_some() {
             return Ok(true);
         }
-        // The same answer is given where the bucket itself is missing, and then nothing is known.
-        let bucket = self.client.head_bucket().bucket(self.place.bucket()).send().await;
-        match bucket {
-            Err(error) if error::is_missing_to_head(&error) => Err(self.place.no_such_bucket()),
-            _ => Ok(false),
+        // The same answer is given where the bucket or the user is missing, and then nothing is known: asked for the object
+        // itself, the server has words.
+        match self.download(digest).await {
+            Err(StoreError::NotFound) => Ok(false),
+            asked => asked.map(|_| true),
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Download {
 /// Why a download could not begin.
 pub(super) enum Refusal {
     /// The server's answer, or none.
-    Call(SdkError<GetObjectError, HttpResponse>),
+    Call(Box<SdkError<GetObjectError, HttpResponse>>),
     /// The server does not say how long the object is.
     UnknownSize,
 }
@@ -51,7 +51,9 @@ impl Refusal {
 
 impl Download {
     pub(super) async fn begin(client: &Client, place: &Place, key: &str) -> Result<Self, Refusal> {
-        let answer = get(client, place, key, 0, None).await.map_err(Refusal::Call)?;
+        let answer = get(client, place, key, 0, None)
+            .await
+            .map_err(|error| Refusal::Call(Box::new(error)))?;
         let size = content_length(&answer).ok_or(Refusal::UnknownSize)?;
         Ok(Self {
             client: client.clone(),

@@ -45,11 +45,6 @@ impl Place {
         &self.bucket
     }
 
-    /// The bucket is not there, which a `HEAD` cannot say in words.
-    pub(super) fn no_such_bucket(&self) -> StoreError {
-        StoreError::Unavailable(self.no_such_bucket_sentence())
-    }
-
     /// Anything that kept an operation from its end.
     pub(super) fn unavailable<E>(&self, error: &SdkError<E, HttpResponse>) -> StoreError
     where
@@ -81,15 +76,11 @@ impl Place {
         }
     }
 
-    fn no_such_bucket_sentence(&self) -> String {
-        format!("the bucket {} does not exist at {}", self.bucket, self.host)
-    }
-
     fn refusal(&self, status: u16, code: Option<&str>, message: Option<&str>) -> String {
         let (host, bucket) = (&self.host, &self.bucket);
         match (code, status) {
-            (Some("NoSuchBucket"), _) => self.no_such_bucket_sentence(),
-            (Some("InvalidAccessKeyId"), _) => {
+            (Some("NoSuchBucket"), _) => format!("the bucket {bucket} does not exist at {host}"),
+            (Some("InvalidAccessKeyId" | "XAdminUserNotFound"), _) => {
                 format!(
                     "{host} refused the credentials for the bucket {bucket}: it does not know the access key"
                 )

@@ -32,6 +32,8 @@ const SOLE_USERS: &[(&str, &str)] = &[
     ("tantivy", "graph"),
     ("moka", "cache"),
     ("lapin", "queue"),
+    ("memcache", "cache"),
+    ("aws-sdk-s3", "blobs"),
     ("askama", "app"),
 ];
 
