@@ -48,7 +48,8 @@ class Amqp:
         self.socket.sendall(b"AMQP\0\0\x09\x01")
         self.expect(10, 10)
         answer = f"\0{urllib.parse.unquote(parts.username)}\0{password_of(url)}".encode()
-        self.send(0, 10, 11, self.table() + self.short(b"PLAIN") + struct.pack(">I", len(answer)) + answer + self.short(b"C"))
+        self.send(0, 10, 11,
+                  self.table() + self.short(b"PLAIN") + struct.pack(">I", len(answer)) + answer + self.short(b"C"))
         limits = self.expect(10, 30)
         self.send(0, 10, 31, limits[:6] + b"\0\0")
         self.send(0, 10, 40, self.short(urllib.parse.unquote(parts.path[1:]).encode()) + self.short(b"") + b"\0")
@@ -107,8 +108,8 @@ class PostgresUse:
         of_test = self.admin.removesuffix("/postgres") + "/of_test"
         self.server.psql(self.admin, "CREATE DATABASE of_test")
         self.server.psql(of_test, "CREATE TABLE kept AS SELECT 42 AS value")
-        own = self.server.environment()
-        assert self.server.psql(self.server.url(password=own["APP_DB_PASSWORD"]), "CREATE TABLE mine (); SELECT current_setting('is_superuser')") == "off"
+        own = self.server.url(password=self.server.environment()["APP_DB_PASSWORD"])
+        assert self.server.psql(own, "CREATE TABLE mine (); SELECT current_setting('is_superuser')") == "off"
 
     def read(self):
         assert self.server.psql(self.admin.removesuffix("/postgres") + "/of_test", "SELECT value FROM kept") == "42"
