@@ -307,11 +307,11 @@ class Server:
 
     def tool(self, arguments, check=True, **options):
         """Runs a tool of the server to its end."""
-        options = {"env": self.base_environment(), "cwd": self.home, "stdin": None if "input" in options else subprocess.DEVNULL,
-                   **options}
+        options = {"env": self.base_environment(), "cwd": self.home, "input": "", **options}
         done = subprocess.run(arguments, capture_output=True, text=True, user=self.user, **options)
         if check and done.returncode:
-            raise RuntimeError(f"{self.name}: {pathlib.Path(arguments[0]).name} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+            tool = pathlib.Path(arguments[0]).name
+            raise RuntimeError(f"{self.name}: {tool} ended with {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
     @property
@@ -443,7 +443,8 @@ class Postgres(Server):
 
     def psql(self, url, sql):
         """What psql prints for `sql`; `NotReady` when it fails."""
-        done = self.tool([self.binaries() / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql, url], check=False)
+        done = self.tool([self.binaries() / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql, url],
+                         check=False)
         if done.returncode:
             raise NotReady(done.stderr)
         return done.stdout.strip()
@@ -614,8 +615,8 @@ log.file = false
         # Tests call it as one word. It is no process of the server, and is not paused or killed with it.
         settings = {**self.base_environment(), **self.settings(), MARK: str(self.workspace.folder / "rabbitmqctl")}
         script = self.workspace.folder / "rabbitmqctl"
-        script.write_text("#!/bin/sh\n" + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
-                          + f'exec {self.programs}/rabbitmqctl -n {self.node} "$@"\n')
+        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+        script.write_text(f'#!/bin/sh\n{exports}exec {self.programs}/rabbitmqctl -n {self.node} "$@"\n')
         script.chmod(0o755)
         self.control = str(script)
         # The broker would start one in the background, and it would end with the broker.
@@ -707,7 +708,7 @@ class S3(Server):
         if not shutil.which("go"):
             raise Unavailable(f"{self.name} is built with Go, which is not here")
         say(f"{self.name}: building {self.package}@{self.version} with Go, once")
-        build_command(self.name, ["nice", "go", "install", "-trimpath", "-ldflags=-s -w", f"{self.package}@{self.version}"],
+        build_command(self.name, ["go", "install", "-trimpath", "-ldflags=-s -w", f"{self.package}@{self.version}"],
                       env={**os.environ, "GOBIN": str(folder / "bin")}, cwd=folder)
 
     def make(self):
