@@ -764,6 +764,7 @@ fn home_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             recent: (0..8).map(ugly_item).collect(),
             running: (0..3).map(ugly_running).collect(),
             waiting: 24_871,
+            questions: questions(),
             failures: ugly_failures().into_iter().take(4).collect(),
             model: lexical(),
             first_steps: None,
@@ -1040,6 +1041,7 @@ fn item_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         .collect();
     ugly.passages = passages(
         &ugly_chunks,
+        &[],
         &Highlighter::new("the archives"),
         ugly_chunks.get(1).map(|chunk| &chunk.uid),
     );

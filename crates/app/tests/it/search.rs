@@ -180,14 +180,14 @@ async fn a_model_is_told_what_the_library_says_about_questions() {
     let embedder = Instructed::new(None);
     let app = TestApp::start_with_embedder(embedder.clone()).await;
     let client = app.daedalus();
-    with_one_item(&app).await;
+    let job = with_one_item(&app).await;
     let made = json!({ "name": "Songs", "library_type": "music" });
     let made = client
         .post("/library/api/libraries/", &made)
         .await
         .expect(201)
         .json();
-    let songs = text(&made, "uid").to_owned();
+    let songs = text(&made, "library_uid").to_owned();
     let form = Form::new().text("library_uid", &songs).file(
         "file",
         "song.md",
@@ -196,18 +196,7 @@ async fn a_model_is_told_what_the_library_says_about_questions() {
     );
     client.post_form("/library/api/ingest/", &form).await.expect(202);
     app.run_jobs().await;
-    let workspaces = client
-        .get("/library/api/libraries/?workspace_id=w")
-        .await
-        .expect(200)
-        .json();
-    let of_workspace = workspaces["results"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|library| library["workspace_id"] == "w")
-        .map(|library| text(library, "uid").to_owned())
-        .unwrap();
+    let of_workspace = text(&job, "library_uid").to_owned();
 
     let shipped = |kind: LibraryType| kind.profile().embedding_instruction.clone();
     let ask = async |narrowed: Value| {
