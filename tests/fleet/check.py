@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS / "support"))
 from embedder import Embedder  # noqa: E402
-from fleet import PASSWORD, USER, Fleet, eventually  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, Unavailable, eventually  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 
 DOCUMENTS = 24
@@ -194,4 +194,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Unavailable as error:
+        print(f"services: {error}", flush=True)
+        sys.exit(125)

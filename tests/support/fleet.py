@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "services"))
-from launcher import Servers  # noqa: E402
+from launcher import Servers, Unavailable  # noqa: E402, F401
 
 PATIENCE = 120
 SERVICES = ("postgres", "neo4j-5", "rabbitmq", "minio", "memcached")
