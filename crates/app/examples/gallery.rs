@@ -393,6 +393,7 @@ fn blocks() -> Vec<Block> {
                 kind,
                 span: start..start + text.len(),
                 page: chunk.page,
+                page_turns: Vec::new(),
             };
             // The overlap stands in two chunks.
             if blocks
