@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use chrono_tz::Tz;
+
 use crate::core::CoreSection;
 use crate::embedding::{EmbeddingLimits, EmbeddingSection};
 use crate::environment::Environment;
@@ -24,8 +26,8 @@ pub struct Config {
     pub secret_key: Option<Secret>,
     /// Whether visitors see the details of errors.
     pub debug: bool,
-    /// The IANA name of the time zone that pages show times in. Its shape is checked, its existence is not.
-    pub time_zone: String,
+    /// The time zone that pages show times in.
+    pub time_zone: Tz,
     /// The language that pages declare, in lower case.
     pub language_code: String,
     /// How the servers listen and whom they believe.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use chrono_tz::Tz;
+
 use crate::reader::Reader;
 use crate::secret::Secret;
 
@@ -9,7 +11,7 @@ pub(crate) struct CoreSection {
     pub(crate) data: PathBuf,
     pub(crate) secret_key: Option<Secret>,
     pub(crate) debug: bool,
-    pub(crate) time_zone: String,
+    pub(crate) time_zone: Tz,
     pub(crate) language_code: String,
 }
 
@@ -17,7 +19,9 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<CoreSection> {
     let data = reader.text("MNEMOSYNE_DATA").map(PathBuf::from);
     let secret_key = reader.secret("SECRET_KEY");
     let debug = reader.boolean("DEBUG");
-    let time_zone = reader.parsed("TIME_ZONE", "the name of a time zone", time_zone);
+    let time_zone = reader.parsed("TIME_ZONE", "the IANA name of a time zone", |name| {
+        name.parse().ok()
+    });
     let language_code = reader.parsed("LANGUAGE_CODE", "a language code", language_code);
     Some(CoreSection {
         data: data?,
@@ -26,17 +30,6 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<CoreSection> {
         time_zone: time_zone?,
         language_code: language_code?,
     })
-}
-
-/// The shape of an IANA name: `Area/Place`, `UTC`, `Etc/GMT+3`. Whether it exists is not known here.
-fn time_zone(value: &str) -> Option<String> {
-    let part_is_good = |part: &str| {
-        part.starts_with(|first: char| first.is_ascii_alphabetic())
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'))
-    };
-    (value.len() <= 64 && value.split('/').all(part_is_good)).then(|| value.to_owned())
 }
 
 /// The shape of a language tag: `en`, `en-us`, `zh-hans`; lower case, as Django writes it.
@@ -63,7 +56,7 @@ mod tests {
         assert_eq!(config.data.to_str(), Some("./data"));
         assert_eq!(config.secret_key, None);
         assert!(!config.debug);
-        assert_eq!(config.time_zone, "UTC");
+        assert_eq!(config.time_zone, chrono_tz::UTC);
         assert_eq!(config.language_code, "en-us");
     }
 
@@ -80,6 +73,7 @@ mod tests {
         assert_eq!(config.secret_key.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
         assert!(config.debug);
+        assert_eq!(config.time_zone, chrono_tz::America::Argentina::Buenos_Aires);
         assert_eq!(config.language_code, "de-at");
     }
 
@@ -89,6 +83,7 @@ mod tests {
             ("DEBUG", "perhaps"),
             ("TIME_ZONE", "../../etc/passwd"),
             ("TIME_ZONE", "Europe Berlin"),
+            ("TIME_ZONE", "Europe/Atlantis"),
             ("LANGUAGE_CODE", "english"),
             ("LANGUAGE_CODE", "en-<us>"),
         ] {

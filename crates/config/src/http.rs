@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use mnemosyne_domain::Dependency;
+
 use crate::reader::Reader;
 
 /// How the two servers listen and whom they believe.
@@ -19,6 +21,8 @@ pub struct HttpSection {
     pub csrf_trusted_origins: Vec<String>,
     /// Whose forwarding headers count.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// What `/ready/` demands besides what it always does.
+    pub ready_requires: Vec<Dependency>,
 }
 
 /// A network of IP addresses, or one address.
@@ -86,12 +90,18 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<HttpSection> {
         "an IP address or a network such as 10.0.0.0/8",
         IpNetwork::parse,
     );
+    let ready_requires = reader.list(
+        "MNEMOSYNE_READY_REQUIRES",
+        "one of knowledge, broker and storage",
+        Dependency::parse_optional,
+    );
     Some(HttpSection {
         app_listen: app_listen?,
         mcp_listen: mcp_listen?,
         allowed_hosts,
         csrf_trusted_origins,
         trusted_proxies,
+        ready_requires,
     })
 }
 
@@ -153,6 +163,7 @@ mod tests {
         assert_eq!(http.mcp_listen.to_string(), "127.0.0.1:8001");
         assert_eq!(http.allowed_hosts, ["localhost", "127.0.0.1", "[::1]"]);
         assert!(http.csrf_trusted_origins.is_empty());
+        assert!(http.ready_requires.is_empty());
         for (address, trusted) in [
             ("127.0.0.1", true),
             ("127.9.9.9", true),
@@ -182,6 +193,7 @@ mod tests {
                 "https://Mnemosyne.example.org/,https://*.example.org:8443,http://[::1]:80,http://[::1]",
             ),
             ("MNEMOSYNE_TRUSTED_PROXIES", "10.10.0.0/24, fd00::/8"),
+            ("MNEMOSYNE_READY_REQUIRES", "storage, broker"),
         ])
         .http;
         assert_eq!(http.app_listen.port(), 0);
@@ -200,6 +212,7 @@ mod tests {
             ]
         );
         assert_eq!(http.trusted_proxies.len(), 2);
+        assert_eq!(http.ready_requires, [Dependency::Storage, Dependency::Broker]);
     }
 
     #[test]
@@ -220,6 +233,7 @@ mod tests {
             ("MNEMOSYNE_TRUSTED_PROXIES", "10.0.0.0/33"),
             ("MNEMOSYNE_TRUSTED_PROXIES", "10.0.0.0/+8"),
             ("MNEMOSYNE_TRUSTED_PROXIES", "::1/129"),
+            ("MNEMOSYNE_READY_REQUIRES", "storage,bucket"),
         ] {
             let problems = problems(&MapEnvironment::new().with(name, value));
             assert_eq!(problems.len(), 1, "{name}={value}");

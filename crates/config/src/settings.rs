@@ -148,7 +148,7 @@ pub const SETTINGS: &[Setting] = &[
         Roles::ALL,
         Some("False"),
         "False",
-        "Shows visitors the details of errors. Never in production.",
+        "Shows visitors what went wrong inside when an answer is 500 or 503, on pages and in `detail`. Never in production.",
     ),
     Setting::new(
         CORE,
@@ -205,6 +205,15 @@ pub const SETTINGS: &[Setting] = &[
         Some("127.0.0.0/8,::1"),
         "127.0.0.0/8,::1,10.10.0.0/24",
         "Addresses and networks whose `X-Forwarded-Proto`, `-For` and `-Host` are believed.",
+    ),
+    Setting::new(
+        HTTP,
+        "MNEMOSYNE_READY_REQUIRES",
+        Roles::APP,
+        None,
+        "knowledge,storage",
+        "What `/ready/` demands besides the database and the cache: `knowledge` (the graph), `broker` (the queue) and \
+         `storage` (the files). Whatever is not demanded is only reported.",
     ),
     Setting::new(
         POSTGRESQL,
@@ -450,7 +459,8 @@ pub const SETTINGS: &[Setting] = &[
         Roles::APP_WORKER,
         Some("False"),
         "False",
-        "Whether a task runs at once, inside the request that asks for it.",
+        "Whether a file is ingested at once, inside the request that asks for it, whose answer then shows how it ended. Retries \
+         are left to the workers.",
     ),
     Setting::new(
         WORKER,
@@ -474,7 +484,8 @@ pub const SETTINGS: &[Setting] = &[
         Roles::MCP,
         Some("True"),
         "True",
-        "Whether MCP clients need a token. `False` lets everybody who can reach the address read all global libraries.",
+        "Whether MCP clients need a token. `False` lets everybody who can reach the address read \
+         everything: all global libraries, and every workspace by naming its `workspace_id` in a call.",
     ),
     Setting::new(
         MCP,
@@ -794,7 +805,7 @@ pub const SETTINGS: &[Setting] = &[
         Roles::ALL,
         Some("WARNING"),
         "WARNING",
-        "The same for the HTTP frame and the libraries below it.",
+        "The same for the libraries below it: the HTTP server, the database drivers, the MCP protocol.",
     ),
     Setting::new(
         LOGGING,
@@ -877,7 +888,7 @@ mod tests {
         RERANKER_BASE_URL RERANKER_MODEL RERANKER_API_KEY RERANKER_DIALECT
         VISION_BASE_URL VISION_MODEL VISION_API_KEY VISION_DIALECT
         CHAT_BASE_URL CHAT_MODEL CHAT_API_KEY CHAT_DIALECT
-        MNEMOSYNE_DATA MNEMOSYNE_APP_LISTEN MNEMOSYNE_MCP_LISTEN MNEMOSYNE_TRUSTED_PROXIES
+        MNEMOSYNE_DATA MNEMOSYNE_APP_LISTEN MNEMOSYNE_MCP_LISTEN MNEMOSYNE_TRUSTED_PROXIES MNEMOSYNE_READY_REQUIRES
         MNEMOSYNE_DAEDALUS_FOLDER MNEMOSYNE_ALLOWED_PRIVATE_HOSTS";
 
     #[test]

@@ -215,6 +215,6 @@ pub enum Principal {
     },
     /// A bearer on MCP.
     Bearer(TokenGrant),
-    /// A command on this machine, or MCP with `MCP_REQUIRE_AUTH=False`.
+    /// A command on this machine, or the process itself.
     Local,
 }

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod concept;
+pub mod dependency;
 pub mod error;
 pub mod id;
 pub mod item;
@@ -19,6 +20,7 @@ pub use account::{
     McpToken, NewMcpToken, NewUser, Principal, SessionRecord, SigningKey, TokenGrant, Tool, User, UserId,
 };
 pub use concept::{Concept, ConceptKind, ConceptMention};
+pub use dependency::Dependency;
 pub use error::{Failure, FailureCode, StoreError, StoreResult};
 pub use id::{ChunkUid, CollectionUid, ConceptUid, ItemUid, JobId, LibraryUid, WorkspaceId};
 pub use item::{Chunk, Collection, EmbeddingStatus, Item, NewChunk, NewItem};
