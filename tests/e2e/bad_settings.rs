@@ -31,6 +31,8 @@ fn every_kind_of_wrong_value_is_refused_by_name() {
         ("LOGGING_LEVEL", "LOUD"),
         ("MCP_REQUIRE_AUTH", "perhaps"),
         ("DEBUG", "2"),
+        ("TIME_ZONE", "Europe/Atlantis"),
+        ("MNEMOSYNE_READY_REQUIRES", "everything"),
         ("SEARCH_RRF_K", "-1"),
         ("SEARCH_DEFAULT_LIMIT", "twenty"),
         ("MNEMOSYNE_TRUSTED_PROXIES", "the balancer"),

@@ -105,3 +105,47 @@ fn the_first_answered_question_needs_nothing_but_the_printed_lines() {
             .contains("fig roots")
     );
 }
+
+#[test]
+fn an_account_of_somebody_else_that_is_called_admin_stays_as_it_is() {
+    let installation = Installation::new();
+    installation
+        .run(&[
+            "ensure_service_user",
+            "--username",
+            "admin",
+            "--password",
+            "-of-the-service",
+        ])
+        .succeeded();
+    let server = installation.serve();
+    let (name, _) = server.administrator();
+    assert_eq!(name, "admin-2");
+    server.api().get("/library/api/workspaces/").expect(200);
+    let service = server.anonymous().basic("admin", "-of-the-service");
+    service.get("/library/api/workspaces/").expect(200);
+    assert!(server.stop().success());
+    // The next start has an administrator and announces none.
+    let server = installation.serve();
+    assert_eq!(server.announced("password:"), None);
+    let service = server.anonymous().basic("admin", "-of-the-service");
+    service.get("/library/api/workspaces/").expect(200);
+}
+
+#[test]
+fn a_client_that_says_nothing_holds_up_neither_others_nor_the_end() {
+    let installation = Installation::new();
+    let server = installation.serve();
+    let address = |base: &str| {
+        let rest = base.trim_start_matches("http://");
+        rest[..rest.find('/').unwrap()].to_owned()
+    };
+    let silent: Vec<_> = [server.app_address(), server.mcp_address()]
+        .iter()
+        .map(|base| std::net::TcpStream::connect(address(base)).unwrap())
+        .collect();
+    server.api().get("/library/api/workspaces/").expect(200);
+    server.mcp().get("/mcp/health").expect(200);
+    assert!(server.stop().success());
+    drop(silent);
+}

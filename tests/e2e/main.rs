@@ -15,3 +15,4 @@ mod formats;
 mod mcp;
 mod rest;
 mod restart;
+mod turns;

@@ -14,7 +14,8 @@ const TOOLS: [&str; 6] = [
 const ACCEPT: (&str, &str) = ("Accept", "application/json, text/event-stream");
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-fn call_with(client: &Client, headers: &[(&str, &str)], body: &Value) -> Answer {
+/// Sends a JSON-RPC message with further headers.
+pub(crate) fn call_with(client: &Client, headers: &[(&str, &str)], body: &Value) -> Answer {
     let mut all = vec![JSON, ACCEPT];
     all.extend_from_slice(headers);
     client.send(
@@ -25,13 +26,14 @@ fn call_with(client: &Client, headers: &[(&str, &str)], body: &Value) -> Answer 
     )
 }
 
-fn request(method: &str, params: Value) -> Value {
+/// A JSON-RPC request.
+pub(crate) fn request(method: &str, params: Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
 }
 
 /// The JSON-RPC message of an answer, whether it came as JSON or as an event stream.
 #[track_caller]
-fn message(answer: Answer) -> Value {
+pub(crate) fn message(answer: Answer) -> Value {
     let answer = answer.expect(200);
     if answer.header("content-type").starts_with("text/event-stream") {
         let text = answer.text();
@@ -54,7 +56,7 @@ fn result(answer: Answer) -> Value {
 
 /// A call of a tool without any handshake.
 #[track_caller]
-fn tool(client: &Client, name: &str, arguments: Value) -> Value {
+pub(crate) fn tool(client: &Client, name: &str, arguments: Value) -> Value {
     let body = request("tools/call", json!({ "name": name, "arguments": arguments }));
     result(call_with(
         client,
@@ -63,7 +65,8 @@ fn tool(client: &Client, name: &str, arguments: Value) -> Value {
     ))
 }
 
-fn filled<'a>(installation: &'a Installation) -> (Server<'a>, String) {
+/// A server with the library `Common`, whose uid comes with it, and the workspace `closed`.
+pub(crate) fn filled<'a>(installation: &'a Installation) -> (Server<'a>, String) {
     let server = installation.serve();
     let library = json!({ "name": "Common", "library_type": "nonfiction" });
     let library = server
@@ -393,4 +396,37 @@ fn a_token_reaches_no_further_than_it_was_made_for() {
         "an argument reached into a workspace: {answer}"
     );
     assert!(answer.to_string().contains("seventeen"), "{answer}");
+}
+
+#[test]
+fn an_open_server_shows_the_global_libraries_or_the_workspace_that_a_call_names() {
+    let installation = Installation::new().with("MCP_REQUIRE_AUTH", "False");
+    let (server, _) = filled(&installation);
+    let anybody = server.mcp();
+    for (arguments, global) in [
+        (json!({ "query": "cobalt whale" }), true),
+        (json!({ "query": "cobalt whale", "workspace_id": "" }), true),
+        (
+            json!({ "query": "cobalt whale", "workspace_id": "closed" }),
+            false,
+        ),
+    ] {
+        let answer = tool(&anybody, "search", arguments.clone());
+        let found = answer["structuredContent"]["results"].to_string();
+        assert_eq!(found.contains("seventeen"), global, "{arguments}: {found}");
+        assert_eq!(found.contains("is silent"), !global, "{arguments}: {found}");
+    }
+    // A token counts here, too, and a wrong one is not taken for none.
+    let list = request("tools/list", json!({}));
+    call_with(&anybody.bearer("mnemosyne-wrong-token"), &[], &list).expect(401);
+    let bound = anybody.bearer(&server.token());
+    let answer = tool(
+        &bound,
+        "search",
+        json!({ "query": "cobalt whale", "workspace_id": "closed" }),
+    );
+    assert!(
+        !answer["structuredContent"].to_string().contains("is silent"),
+        "{answer}"
+    );
 }
