@@ -436,7 +436,7 @@ fn choices(all: &str, query: &str) -> (Vec<Choice>, Vec<Choice>) {
 fn live(ugly: &str) -> ActivityLive {
     let idle = ActivityLive {
         csrf: "c5rf-t0ken".to_owned(),
-        now: now(),
+        now: now().with_timezone(&chrono_tz::Tz::UTC),
         badge: ActivityBadge::default(),
         running: Vec::new(),
         running_count: 0,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use mnemosyne_domain::FailureCode;
 use mnemosyne_services::ServiceError;
 use serde_json::json;
 
@@ -52,19 +53,73 @@ pub struct Described {
     pub fields: BTreeMap<String, Vec<String>>,
     /// When trying again makes sense.
     pub retry_after: Option<Duration>,
+    /// What went wrong inside: for the log, and for visitors only where `DEBUG` is on.
+    pub inside: Option<String>,
 }
 
 impl Described {
     /// A failure with nothing but status, word and sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        debug_assert!(
+            is_documented(status, code),
+            "{status} {code} is not in REQUEST_CODES"
+        );
         Self {
             status,
             code,
             detail: detail.into(),
             fields: BTreeMap::new(),
             retry_after: None,
+            inside: None,
         }
     }
+
+    /// The same with what went wrong inside as part of what is told.
+    pub(crate) fn with_details(mut self) -> Self {
+        if let Some(inside) = self.inside.take() {
+            self.detail = format!("{} Inside: {inside}", self.detail);
+        }
+        self
+    }
+}
+
+/// Every status and word that a request can be answered with, beside the codes of documents (400). `docs/errors.md` says
+/// what they mean.
+pub const REQUEST_CODES: &[(u16, &str)] = &[
+    (400, "disallowed_host"),
+    (400, "invalid"),
+    (400, "invalid_form"),
+    (400, "invalid_query"),
+    (400, "parse_error"),
+    (401, "authentication_failed"),
+    (401, "not_authenticated"),
+    (403, "csrf_failed"),
+    (403, "permission_denied"),
+    (404, "not_found"),
+    (405, "method_not_allowed"),
+    (408, "timeout"),
+    (409, "conflict"),
+    (409, "default_collection"),
+    (409, "library_type_frozen"),
+    (409, "name_conflict"),
+    (409, "not_failed"),
+    (409, "not_running"),
+    (409, "retired"),
+    (409, "username_taken"),
+    (413, "too_large"),
+    (415, "unsupported_media_type"),
+    (422, "no_file"),
+    (429, "throttled"),
+    (500, "internal"),
+    (503, "overloaded"),
+    (503, "timeout"),
+    (503, "unavailable"),
+];
+
+fn is_documented(status: StatusCode, code: &str) -> bool {
+    let is_of_a_document = || FailureCode::ALL.iter().any(|failure| failure.as_str() == code);
+    REQUEST_CODES.contains(&(status.as_u16(), code))
+        || (status == StatusCode::BAD_REQUEST && is_of_a_document())
 }
 
 /// How long a client should wait for a store that is away.
@@ -111,6 +166,7 @@ pub fn describe(error: ServiceError) -> Described {
             tracing::error!(error = inside, "a store is unavailable");
             Described {
                 retry_after: Some(STORE_PAUSE),
+                inside: Some(inside),
                 ..Described::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "unavailable",
@@ -120,12 +176,20 @@ pub fn describe(error: ServiceError) -> Described {
         }
         ServiceError::Internal(inside) => {
             tracing::error!(error = inside, "a use case failed");
-            Described::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "Something went wrong inside Mnemosyne; the log has the details.",
-            )
+            broken_down(inside)
         }
+    }
+}
+
+/// A mistake of ours.
+pub(crate) fn broken_down(inside: String) -> Described {
+    Described {
+        inside: Some(inside),
+        ..Described::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong inside Mnemosyne; the log has the details.",
+        )
     }
 }
 
@@ -174,14 +238,28 @@ impl From<ServiceError> for ApiError {
     }
 }
 
+/// What an answer keeps to itself; `middleware::details` may tell it.
+#[derive(Clone)]
+pub(crate) struct Hidden {
+    /// Who reads the answer.
+    pub(crate) audience: Audience,
+    /// The whole failure.
+    pub(crate) failure: Described,
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let hidden = self.0.inside.is_some().then(|| Hidden {
+            audience: Audience::Program,
+            failure: self.0.clone(),
+        });
         let Described {
             status,
             code,
             detail,
             fields,
             retry_after,
+            inside: _,
         } = self.0;
         let body = if fields.is_empty() {
             json!({ "detail": detail, "code": code })
@@ -199,6 +277,9 @@ impl IntoResponse for ApiError {
         if let Some(pause) = retry_after {
             headers.insert(header::RETRY_AFTER, pause.as_secs().max(1).into());
         }
+        if let Some(hidden) = hidden {
+            response.extensions_mut().insert(hidden);
+        }
         response
     }
 }
@@ -208,10 +289,19 @@ pub type ApiResult<T> = Result<T, ApiError>;
 
 /// An error that no handler answers: outside of every route, or in front of them.
 pub(crate) fn refuse(audience: Audience, status: StatusCode, code: &'static str, detail: &str) -> Response {
-    match audience {
-        Audience::Program => ApiError::new(status, code, detail).into_response(),
-        Audience::Person => pages::error_page(status, detail),
+    answer(audience, Described::new(status, code, detail))
+}
+
+/// The same for a failure that is described already.
+pub(crate) fn answer(audience: Audience, failure: Described) -> Response {
+    if audience == Audience::Program {
+        return ApiError(failure).into_response();
     }
+    let mut response = pages::error_page(failure.status, &failure.detail);
+    if failure.inside.is_some() {
+        response.extensions_mut().insert(Hidden { audience, failure });
+    }
+    response
 }
 
 #[cfg(test)]
@@ -246,6 +336,35 @@ mod tests {
             assert_eq!((described.status.as_u16(), described.code), (status, code));
             assert!(!described.detail.contains("secret"));
         }
+    }
+
+    #[test]
+    fn the_table_of_the_document_has_every_code_and_no_other() {
+        let document = include_str!("../../../docs/errors.md");
+        let (_, requests) = document.split_once("# Errors of requests").unwrap();
+        let documented: Vec<(u16, String)> = requests
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+                let status = cells.next()?.parse().ok()?;
+                let code = cells.next()?.trim_matches('`').to_owned();
+                assert!(cells.next().is_some_and(|meaning| !meaning.is_empty()), "{line}");
+                Some((status, code))
+            })
+            .collect();
+        let known: Vec<(u16, String)> = REQUEST_CODES
+            .iter()
+            .map(|(status, code)| (*status, (*code).to_owned()))
+            .collect();
+        assert_eq!(documented, known);
+    }
+
+    #[test]
+    fn only_debug_shows_what_went_wrong_inside() {
+        let described = describe(ServiceError::Internal("the disk".into()));
+        assert!(!described.detail.contains("the disk"));
+        let told = described.with_details();
+        assert!(told.detail.ends_with("Inside: the disk") && told.inside.is_none());
     }
 
     #[test]

@@ -19,17 +19,6 @@ mod state;
 pub mod static_files;
 pub mod upload;
 
-use std::net::SocketAddr;
-
-use axum::Router;
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
-
 pub use middleware::request_info::{RequestInfo, Scheme};
 pub use routes::{openapi, router};
 pub use state::{AppSettings, AppState};
-
-/// The role as a service for `axum::serve`. Requests carry the address of their connection, without which no proxy could
-/// be trusted.
-pub fn service(state: AppState) -> IntoMakeServiceWithConnectInfo<Router, SocketAddr> {
-    router(state).into_make_service_with_connect_info::<SocketAddr>()
-}

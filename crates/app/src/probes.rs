@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use mnemosyne_domain::Principal;
+use mnemosyne_domain::{Dependency, Principal};
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
@@ -21,19 +21,22 @@ pub(crate) async fn live() -> Json<Value> {
 /// 200 when everything that is required answers, otherwise 503; each dependency's state and time.
 pub(crate) async fn ready(State(state): State<AppState>) -> Response {
     let dependencies = state.services.dependencies().await;
+    let is_required = |dependency: Dependency| {
+        dependency.is_always_required() || state.settings.ready_requires.contains(&dependency)
+    };
     let is_ready = dependencies
         .iter()
-        .all(|one| one.problem.is_none() || !one.required);
+        .all(|one| one.problem.is_none() || !is_required(one.dependency));
     let described: Map<String, Value> = dependencies
         .into_iter()
         .map(|one| {
             let report = json!({
                 "ok": one.problem.is_none(),
-                "required": one.required,
+                "required": is_required(one.dependency),
                 "ms": one.milliseconds,
                 "problem": one.problem,
             });
-            (one.name.to_owned(), report)
+            (one.dependency.as_str().to_owned(), report)
         })
         .collect();
     let (status, word) = if is_ready {

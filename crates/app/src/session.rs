@@ -8,7 +8,7 @@ use http::{HeaderValue, Uri};
 use mnemosyne_domain::Principal;
 use mnemosyne_services::accounts::{OpenedSession, SESSION_AGE};
 
-use crate::error::{Audience, describe, refuse};
+use crate::error::{Audience, answer, describe};
 use crate::middleware::request_info::Scheme;
 use crate::state::AppState;
 
@@ -91,14 +91,8 @@ impl FromRequestParts<AppState> for SignedIn {
             }),
             Ok(None) => Err(sign_in_first(&parts.uri)),
             Err(error) => {
-                let described = describe(error);
                 let audience = Audience::of(parts.uri.path(), &parts.headers);
-                Err(refuse(
-                    audience,
-                    described.status,
-                    described.code,
-                    &described.detail,
-                ))
+                Err(answer(audience, describe(error)))
             }
         }
     }

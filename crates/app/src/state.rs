@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use mnemosyne_config::IpNetwork;
+use mnemosyne_domain::Dependency;
 use mnemosyne_services::Services;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,8 +24,14 @@ pub struct AppSettings {
     pub csrf_trusted_origins: Vec<String>,
     /// `MNEMOSYNE_TRUSTED_PROXIES`: whose `X-Forwarded-` headers count.
     pub trusted_proxies: Vec<IpNetwork>,
-    /// `DEBUG`.
+    /// `DEBUG`: whether visitors see what went wrong inside.
     pub debug: bool,
+    /// `TIME_ZONE`: the zone that pages show times in.
+    pub time_zone: Tz,
+    /// `LANGUAGE_CODE`: the language that pages declare.
+    pub language_code: String,
+    /// `MNEMOSYNE_READY_REQUIRES`: what `/ready/` demands besides what it always does.
+    pub ready_requires: Vec<Dependency>,
     /// The address of the MCP server, as people are told.
     pub mcp_url: String,
     /// `MCP_REQUIRE_AUTH`: whether callers of that server need a token.

@@ -1,15 +1,19 @@
 //! Bearers. Every call needs one but `get_health` (contract §8); the principal travels with the request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use mnemosyne_domain::{Principal, Tool};
 use mnemosyne_services::{ServiceError, Services};
 use serde::Deserialize;
+
+use crate::limits::body_too_slow;
 
 /// Who calls a tool.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub(crate) enum Caller {
 pub(crate) struct AuthState {
     pub(crate) services: Arc<Services>,
     pub(crate) require_auth: bool,
+    /// See [`crate::McpLimits::strangers_body`].
+    pub(crate) strangers_body: Duration,
 }
 
 /// The most of a request without a valid token that is read: to see whether it asks for `get_health`, and because a client
@@ -47,12 +53,12 @@ struct Params {
 pub(crate) async fn authenticate(State(state): State<AuthState>, request: Request, next: Next) -> Response {
     let bearer = match bearer(&request) {
         Ok(bearer) => bearer,
-        Err(()) => return refuse(request, "invalid_request").await,
+        Err(()) => return state.refuse(request, "invalid_request").await,
     };
     let (caller, mut request) = match bearer {
         Some(token) => match state.services.authenticate_bearer(&token).await {
             Ok(principal) => (Caller::Known(principal), request),
-            Err(ServiceError::Unauthenticated) => return refuse(request, "invalid_token").await,
+            Err(ServiceError::Unauthenticated) => return state.refuse(request, "invalid_token").await,
             Err(error) => {
                 tracing::error!(%error, "a bearer could not be checked");
                 return (
@@ -63,9 +69,10 @@ pub(crate) async fn authenticate(State(state): State<AuthState>, request: Reques
             }
         },
         None if !state.require_auth => (Caller::Open, request),
-        None => match only_health(request).await {
-            Some(request) => (Caller::Anonymous, request),
-            None => return unauthorized(""),
+        None => match state.only_health(request).await {
+            Ok(Some(request)) => (Caller::Anonymous, request),
+            Ok(None) => return unauthorized(""),
+            Err(TooSlow) => return body_too_slow(),
         },
     };
     request.extensions_mut().insert(caller);
@@ -89,20 +96,42 @@ fn bearer(request: &Request) -> Result<Option<String>, ()> {
     Ok(Some(token.to_owned()))
 }
 
-/// Gives the request back where it is a call of `get_health`.
-async fn only_health(request: Request) -> Option<Request> {
-    let (parts, body) = request.into_parts();
-    let bytes = to_bytes(body, ANONYMOUS_BODY_BYTES).await.ok()?;
-    let envelope: Envelope = serde_json::from_slice(&bytes).ok()?;
-    let health = envelope.method == "tools/call"
-        && envelope.params.and_then(|params| params.name).as_deref() == Some(Tool::GetHealth.as_str());
-    health.then(|| Request::from_parts(parts, Body::from(bytes)))
+/// A stranger's body did not arrive in time.
+struct TooSlow;
+
+impl AuthState {
+    /// The body of a stranger's request, as far as it is read; `None` where it cannot be read to its end.
+    async fn strangers_body(&self, body: Body) -> Result<Option<Bytes>, TooSlow> {
+        tokio::time::timeout(self.strangers_body, to_bytes(body, ANONYMOUS_BODY_BYTES))
+            .await
+            .map(Result::ok)
+            .map_err(|_| TooSlow)
+    }
+
+    /// Gives the request back where it is a call of `get_health`.
+    async fn only_health(&self, request: Request) -> Result<Option<Request>, TooSlow> {
+        let (parts, body) = request.into_parts();
+        let bytes = self.strangers_body(body).await?;
+        Ok(bytes
+            .filter(|bytes| is_health(bytes))
+            .map(|bytes| Request::from_parts(parts, Body::from(bytes))))
+    }
+
+    async fn refuse(&self, request: Request, error: &str) -> Response {
+        // What the request says does not matter any more, nor whether it could be read to its end.
+        match self.strangers_body(request.into_body()).await {
+            Ok(_) => unauthorized(error),
+            Err(TooSlow) => body_too_slow(),
+        }
+    }
 }
 
-async fn refuse(request: Request, error: &str) -> Response {
-    // What the request says does not matter any more, nor whether it could be read to its end.
-    let _ = to_bytes(request.into_body(), ANONYMOUS_BODY_BYTES).await;
-    unauthorized(error)
+fn is_health(body: &[u8]) -> bool {
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
+        return false;
+    };
+    envelope.method == "tools/call"
+        && envelope.params.and_then(|params| params.name).as_deref() == Some(Tool::GetHealth.as_str())
 }
 
 fn unauthorized(error: &str) -> Response {

@@ -2,7 +2,9 @@
 
 mod auth;
 mod hosts;
+mod limits;
 mod server;
 mod tools;
 
+pub use limits::McpLimits;
 pub use server::{McpSettings, service};

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::Uri;
-use mnemosyne_domain::LibraryType;
+use mnemosyne_domain::{LibraryType, Tool};
 use mnemosyne_services::Services;
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
@@ -25,6 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::{self, AuthState, Caller};
 use crate::hosts::{self, AllowedHosts};
+use crate::limits::{self, Bounds, McpLimits};
 use crate::tools;
 
 /// The largest request, in bytes: questions and identifiers, nothing more.
@@ -37,6 +38,8 @@ pub struct McpSettings {
     pub allowed_hosts: Vec<String>,
     /// `MCP_REQUIRE_AUTH`.
     pub require_auth: bool,
+    /// How much at once, and for how long.
+    pub limits: McpLimits,
     /// Ends streams when the process stops.
     pub stop: CancellationToken,
 }
@@ -50,6 +53,7 @@ pub fn service(services: Arc<Services>, settings: McpSettings) -> Router {
 
 fn router(services: Arc<Services>, settings: McpSettings) -> Router {
     let handler = Mnemosyne {
+        tools: tools::definitions(services.settings().search.default_limit).into(),
         services: Arc::clone(&services),
     };
     let config = StreamableHttpServerConfig::default()
@@ -68,12 +72,17 @@ fn router(services: Arc<Services>, settings: McpSettings) -> Router {
     let auth = AuthState {
         services: Arc::clone(&services),
         require_auth: settings.require_auth,
+        strangers_body: settings.limits.strangers_body,
     };
     let allowed = AllowedHosts::new(&settings.allowed_hosts);
     let protocol = Router::new()
         .route_service("/mcp", service)
         .layer(middleware::from_fn_with_state(auth, auth::authenticate))
-        .layer(middleware::from_fn_with_state(allowed, hosts::check));
+        .layer(middleware::from_fn_with_state(allowed, hosts::check))
+        .layer(middleware::from_fn_with_state(
+            Bounds::new(settings.limits),
+            limits::bound,
+        ));
     Router::new()
         .route("/mcp/health", get(health))
         .route("/live/", get(live))
@@ -131,6 +140,7 @@ async fn not_found() -> Response {
 #[derive(Clone)]
 struct Mnemosyne {
     services: Arc<Services>,
+    tools: Arc<[(Tool, ToolDefinition)]>,
 }
 
 fn instructions() -> String {
@@ -168,19 +178,21 @@ impl ServerHandler for Mnemosyne {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = caller(&context);
-        let tools = tools::definitions()
-            .into_iter()
+        let tools = self
+            .tools
+            .iter()
             .filter(|(tool, _)| tools::may_call(&caller, *tool));
         Ok(ListToolsResult::with_all_items(
-            tools.map(|(_, definition)| definition).collect(),
+            tools.map(|(_, definition)| definition.clone()).collect(),
         ))
     }
 
     fn get_tool(&self, name: &str) -> Option<ToolDefinition> {
-        tools::definitions()
-            .into_iter()
+        self.tools
+            .iter()
             .map(|(_, definition)| definition)
             .find(|tool| tool.name == name)
+            .cloned()
     }
 
     async fn call_tool(

@@ -186,7 +186,7 @@ pub(crate) struct ServiceUserArgs {
     #[arg(long)]
     pub(crate) username: String,
     /// Its password
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) password: String,
 }
 
@@ -206,7 +206,7 @@ pub(crate) struct SuperuserArgs {
     #[arg(long)]
     pub(crate) username: String,
     /// Its password; without it, one is read from standard input
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) password: Option<String>,
 }
 
@@ -215,7 +215,7 @@ pub(crate) struct PasswordArgs {
     /// Whose
     pub(crate) username: String,
     /// The new password; without it, one is read from standard input
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) password: Option<String>,
 }
 
@@ -248,8 +248,16 @@ pub(crate) fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<Os
     {
         *command = OsString::from(text.replace('-', "_"));
     }
-    // Options likewise: clap knows them with dashes.
+    // Options likewise: clap knows them with dashes. Neither what follows a bare `--` is an option, nor a password.
+    let mut is_password = false;
     for argument in arguments.iter_mut().skip(2) {
+        if std::mem::take(&mut is_password) {
+            continue;
+        }
+        if argument == "--" {
+            break;
+        }
+        is_password = argument == "--password";
         if let Some(text) = argument.to_str()
             && let Some(option) = text.strip_prefix("--")
         {
@@ -302,5 +310,36 @@ mod tests {
         };
         assert!(args.retire_other);
         assert!(parse("mnemosyne").command.is_none());
+    }
+
+    #[test]
+    fn values_stay_as_they_were_typed() {
+        for password in ["-secret", "--a_b", "--", "--username"] {
+            let line = format!("mnemosyne ensure_service_user --password {password} --username u");
+            let Some(Command::EnsureServiceUser(args)) = parse(&line).command else {
+                panic!("not understood")
+            };
+            assert_eq!((args.username.as_str(), args.password.as_str()), ("u", password));
+        }
+        let Some(Command::Createsuperuser(args)) =
+            parse("mnemosyne createsuperuser --username u --password=--a_b").command
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(args.password.as_deref(), Some("--a_b"));
+        let Some(Command::Changepassword(args)) = parse("mnemosyne changepassword u --password -_x").command
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(args.password.as_deref(), Some("-_x"));
+        let Some(Command::Search(args)) = parse("mnemosyne search --json -- --dry_run").command else {
+            panic!("not understood")
+        };
+        assert_eq!(args.query, "--dry_run");
+        let Some(Command::Ingest(args)) = parse("mnemosyne ingest --library l -- --my_file.txt").command
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(args.paths, [PathBuf::from("--my_file.txt")]);
     }
 }

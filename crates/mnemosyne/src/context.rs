@@ -144,6 +144,7 @@ fn settings(config: &Config) -> ServiceSettings {
             max_attempts: MAX_ATTEMPTS,
             lease: LEASE,
             heartbeat: HEARTBEAT,
+            always_eager: config.worker.always_eager,
         },
         turn_token_max_lifetime: config.mcp.turn_token_max_lifetime,
     }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use mnemosyne_config::Config;
 use mnemosyne_domain::{Principal, Queue};
 use mnemosyne_graph::embedded::EmbeddedStore;
-use mnemosyne_mcp::McpSettings;
+use mnemosyne_mcp::{McpLimits, McpSettings};
 use mnemosyne_services::tokens::TokenRequest;
 use mnemosyne_worker::WorkerSettings;
 use tokio::net::TcpListener;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::ServeArgs;
 use crate::context::{self, Context};
+use crate::listen::{self, ConnectionLimits};
 
 /// How often a worker looks for jobs that nobody told it of.
 const POLL: Duration = Duration::from_secs(2);
@@ -29,8 +30,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs until a signal, then drains.
 pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitCode> {
-    let app_listener = listen(config.http.app_listen, "MNEMOSYNE_APP_LISTEN").await?;
-    let mcp_listener = listen(config.http.mcp_listen, "MNEMOSYNE_MCP_LISTEN").await?;
+    let app_listener = bind(config.http.app_listen, "MNEMOSYNE_APP_LISTEN").await?;
+    let mcp_listener = bind(config.http.mcp_listen, "MNEMOSYNE_MCP_LISTEN").await?;
     let app_address = app_listener.local_addr()?;
     let mcp_address = mcp_listener.local_addr()?;
     let context = context::open(config).await?;
@@ -44,7 +45,7 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
 
     let stop = CancellationToken::new();
     let settings = app_settings(&context.config, app_address, mcp_address);
-    let app = mnemosyne_app::service(mnemosyne_app::AppState::new(
+    let app = mnemosyne_app::router(mnemosyne_app::AppState::new(
         Arc::clone(&context.services),
         settings,
         stop.clone(),
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
         McpSettings {
             allowed_hosts: context.config.http.allowed_hosts.clone(),
             require_auth: context.config.mcp.require_auth,
+            limits: McpLimits::default(),
             stop: stop.clone(),
         },
     );
@@ -67,27 +69,13 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
         },
         stop.clone(),
     );
+    let limits = ConnectionLimits::default();
     let mut roles = tokio::task::JoinSet::new();
-    let (app_stop, mcp_stop) = (stop.clone(), stop.clone());
-    roles.spawn(async move {
-        axum::serve(app_listener, app)
-            .with_graceful_shutdown(app_stop.cancelled_owned())
-            .await
-    });
-    roles.spawn(async move {
-        axum::serve(mcp_listener, mcp)
-            .with_graceful_shutdown(mcp_stop.cancelled_owned())
-            .await
-    });
-    roles.spawn(async move {
-        worker.await;
-        Ok(())
-    });
+    roles.spawn(listen::serve(app_listener, app, limits, stop.clone()));
+    roles.spawn(listen::serve(mcp_listener, mcp, limits, stop.clone()));
+    roles.spawn(worker);
     let (knowledge, warm_stop) = (Arc::clone(&context.knowledge), stop.clone());
-    roles.spawn(async move {
-        keep_warm(&knowledge, &warm_stop).await;
-        Ok(())
-    });
+    roles.spawn(async move { keep_warm(&knowledge, &warm_stop).await });
 
     let reason = until_told(&mut roles).await;
     tracing::info!(reason, "stopping");
@@ -121,7 +109,7 @@ async fn keep_warm(knowledge: &EmbeddedStore, stop: &CancellationToken) {
 
 const FAILED: &str = "a role ended by itself";
 
-async fn until_told(roles: &mut tokio::task::JoinSet<std::io::Result<()>>) -> &'static str {
+async fn until_told(roles: &mut tokio::task::JoinSet<()>) -> &'static str {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -132,9 +120,8 @@ async fn until_told(roles: &mut tokio::task::JoinSet<std::io::Result<()>>) -> &'
         _ = interrupt.recv() => "SIGINT",
         ended = roles.join_next() => {
             match ended {
-                Some(Ok(Err(error))) => tracing::error!(%error, "a role failed"),
                 Some(Err(error)) => tracing::error!(%error, "a role broke down"),
-                Some(Ok(Ok(()))) | None => tracing::error!("a role ended without being told"),
+                Some(Ok(())) | None => tracing::error!("a role ended without being told"),
             }
             FAILED
         }
@@ -146,7 +133,7 @@ pub(crate) fn worker_queues(config: &Config) -> Vec<Queue> {
     config.worker.queues.clone()
 }
 
-async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
             "{variable}: {address} cannot be listened on; is Mnemosyne running already? Set {variable} to another \
@@ -171,6 +158,9 @@ fn app_settings(config: &Config, app: SocketAddr, mcp: SocketAddr) -> mnemosyne_
         csrf_trusted_origins: config.http.csrf_trusted_origins.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         debug: config.debug,
+        time_zone: config.time_zone,
+        language_code: config.language_code.clone(),
+        ready_requires: config.http.ready_requires.clone(),
         mcp_url: format!("http://{}/mcp/", reachable(mcp)),
         mcp_requires_token: config.mcp.require_auth,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -133,7 +133,8 @@ impl Services {
         format!("basic:{}", digest.unwrap_or_default())
     }
 
-    /// Signs in for a browser and opens a session, with a key of its own whatever the browser brought.
+    /// Signs in for a browser and opens a session, with a key of its own whatever the browser brought. The session that it
+    /// brought is for the caller to end, with [`Services::sign_out`].
     pub async fn sign_in(&self, username: &str, password: &str) -> ServiceResult<OpenedSession> {
         let user = self.check_credentials(username, password).await?;
         let now = self.clock.now();
@@ -202,12 +203,12 @@ impl Services {
         role: Role,
     ) -> ServiceResult<User> {
         permission::require(caller, Action::Administer)?;
-        check_username(username)?;
+        let username = check_username(username)?;
         if password.is_empty() {
             return Err(ServiceError::field("password", "This field is required."));
         }
         let user = NewUser {
-            username: username.to_owned(),
+            username: username.clone(),
             password: self.hash_password(password).await?,
             email: String::new(),
             is_superuser: role == Role::Administrator,
@@ -230,12 +231,12 @@ impl Services {
         password: &str,
     ) -> ServiceResult<Ensured> {
         permission::require(caller, Action::Administer)?;
-        check_username(username)?;
+        let username = check_username(username)?;
         if password.is_empty() {
             return Err(ServiceError::field("password", "This field is required."));
         }
-        let Some(user) = self.relational.user_by_name(username).await? else {
-            return match self.create_user(caller, username, password, Role::User).await {
+        let Some(user) = self.relational.user_by_name(&username).await? else {
+            return match self.create_user(caller, &username, password, Role::User).await {
                 Ok(_) => Ok(Ensured::Created),
                 // Another run of the same command was faster.
                 Err(ServiceError::Conflict { .. }) => Ok(Ensured::Unchanged),
@@ -289,7 +290,8 @@ pub enum Role {
     User,
 }
 
-fn check_username(username: &str) -> ServiceResult<()> {
+/// The name without surrounding white space, where it is a good one.
+fn check_username(username: &str) -> ServiceResult<String> {
     let mut problems = Problems::default();
     let username = problems.text("username", Some(username), 150);
     if !username
@@ -298,7 +300,17 @@ fn check_username(username: &str) -> ServiceResult<()> {
     {
         problems.add("username", "Only letters, digits and @ . + - _ are allowed.");
     }
-    problems.check()
+    problems.check()?;
+    Ok(username)
+}
+
+/// The names that an administrator is given, in the order they are tried: `admin`, `admin-2`, `admin-3`, …
+fn administrator_names() -> impl Iterator<Item = String> {
+    std::iter::once("admin".to_owned()).chain((2_u32..).map(|number| format!("admin-{number}")))
+}
+
+fn has_password(user: &User) -> bool {
+    !user.password.starts_with('!')
 }
 
 /// The administrator that a first start makes.
@@ -311,50 +323,56 @@ pub struct FirstAdministrator {
 
 impl Services {
     /// Makes sure that an installation has an administrator who can sign in: where none has a usable password, `admin`
-    /// gets a generated one. `None` where one was there.
+    /// gets a generated one. A user of that name who is no administrator, or no active one, stays as it is, and the next
+    /// free name is taken. `None` where an administrator was there.
     pub async fn first_administrator(&self, caller: &Principal) -> ServiceResult<Option<FirstAdministrator>> {
-        const USERNAME: &str = "admin";
         permission::require(caller, Action::Administer)?;
         let users = self.relational.users().await?;
+        let is_administrator = |user: &User| user.is_superuser && user.is_active;
         if users
             .iter()
-            .any(|user| user.is_superuser && user.is_active && !user.password.starts_with('!'))
+            .any(|user| is_administrator(user) && has_password(user))
         {
             return Ok(None);
         }
         let password = mnemosyne_crypto::secret::random_password();
-        if users.iter().any(|user| user.username == USERNAME) {
-            self.change_password(caller, USERNAME, &password).await?;
-        } else {
-            match self
-                .create_user(caller, USERNAME, &password, Role::Administrator)
-                .await
-            {
-                // Another process had its first start at the same moment, and shows its password.
-                Err(ServiceError::Conflict { .. }) => return Ok(None),
-                other => other?,
-            };
+        for username in administrator_names() {
+            match users.iter().find(|user| user.username == username) {
+                Some(user) if !is_administrator(user) => continue,
+                Some(_) => self.change_password(caller, &username, &password).await?,
+                None => match self
+                    .create_user(caller, &username, &password, Role::Administrator)
+                    .await
+                {
+                    // Another process had its first start at the same moment, and shows its password.
+                    Err(ServiceError::Conflict { .. }) => return Ok(None),
+                    other => drop(other?),
+                },
+            }
+            return Ok(Some(FirstAdministrator { username, password }));
         }
-        Ok(Some(FirstAdministrator {
-            username: USERNAME.to_owned(),
-            password,
-        }))
+        Err(ServiceError::Internal(
+            "every name of an administrator is taken".into(),
+        ))
     }
 
     /// The user that tokens of a command belong to where it names none: the first administrator. Where there is none yet,
-    /// `admin` is made without a usable password; the first start gives it one.
+    /// one is made without a usable password (`admin`, or the next name that is free); the first start gives it one.
     pub async fn default_token_owner(&self, caller: &Principal) -> ServiceResult<User> {
         permission::require(caller, Action::Administer)?;
         let users = self.relational.users().await?;
-        if let Some(user) = users
-            .into_iter()
+        let first = users
+            .iter()
             .filter(|user| user.is_superuser && user.is_active)
-            .min_by_key(|user| user.id)
-        {
-            return Ok(user);
+            .min_by_key(|user| user.id);
+        if let Some(user) = first {
+            return Ok(user.clone());
         }
+        let username = administrator_names()
+            .find(|name| users.iter().all(|user| user.username != *name))
+            .ok_or_else(|| ServiceError::Internal("every name of an administrator is taken".into()))?;
         let user = NewUser {
-            username: "admin".to_owned(),
+            username,
             password: format!("!{}", mnemosyne_crypto::session::new_key()),
             email: String::new(),
             is_superuser: true,

@@ -93,6 +93,8 @@ pub struct IngestSettings {
     pub lease: Duration,
     /// Time between heartbeats.
     pub heartbeat: Duration,
+    /// Whether a new job runs at once, inside the request that asks for it.
+    pub always_eager: bool,
 }
 
 /// Settings of the use cases.

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use mnemosyne_domain::ports::StoreReport;
-use mnemosyne_domain::{EmbeddingModel, Principal, StoreError};
+use mnemosyne_domain::{Dependency, EmbeddingModel, Principal, StoreError};
 
 use crate::context::Services;
 use crate::error::ServiceResult;
@@ -16,9 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, PartialEq)]
 pub struct DependencyState {
     /// What it is.
-    pub name: &'static str,
-    /// Whether the installation can work without it.
-    pub required: bool,
+    pub dependency: Dependency,
     /// `None` where it answers, otherwise a sentence.
     pub problem: Option<String>,
     /// How long the answer took, in milliseconds.
@@ -26,14 +25,22 @@ pub struct DependencyState {
 }
 
 impl Services {
-    /// Asks every dependency.
+    /// Asks every dependency, all at once; in the order of [`Dependency::ALL`].
     pub async fn dependencies(&self) -> Vec<DependencyState> {
-        let (relational, knowledge, blobs) = tokio::join!(
-            probe("database", self.relational.check()),
-            probe("knowledge", self.knowledge.check()),
-            probe("storage", self.blobs.check()),
-        );
-        vec![relational, knowledge, blobs]
+        let asked = Dependency::ALL.map(|dependency| {
+            probe(
+                dependency,
+                match dependency {
+                    Dependency::Database => self.relational.check(),
+                    Dependency::Cache => self.cache.check(),
+                    Dependency::Knowledge => self.knowledge.check(),
+                    Dependency::Broker => self.queue.check(),
+                    Dependency::Storage => self.blobs.check(),
+                    Dependency::Bucket => self.bucket.check(),
+                },
+            )
+        });
+        join_all(asked).await
     }
 
     /// The models that can be had, the system's first.
@@ -48,7 +55,11 @@ impl Services {
     }
 }
 
-async fn probe(name: &'static str, check: impl Future<Output = Result<(), StoreError>>) -> DependencyState {
+async fn probe(
+    dependency: Dependency,
+    check: impl Future<Output = Result<(), StoreError>>,
+) -> DependencyState {
+    let name = dependency.as_str();
     let began = Instant::now();
     let problem = match tokio::time::timeout(PATIENCE, check).await {
         Ok(Ok(())) => None,
@@ -68,8 +79,7 @@ async fn probe(name: &'static str, check: impl Future<Output = Result<(), StoreE
     };
     let milliseconds = (began.elapsed().as_secs_f64() * 100_000.0).round() / 100.0;
     DependencyState {
-        name,
-        required: true,
+        dependency,
         problem,
         milliseconds,
     }

@@ -1,11 +1,15 @@
 //! Taking requests to ingest (contract §4.2).
 
+use std::time::Duration;
+
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{ByteStream, Enqueued, StoredBlob};
 use mnemosyne_domain::{
-    CollectionUid, JobId, Library, LibraryUid, NewJob, Principal, Queue, StoreError, WorkspaceId,
+    CollectionUid, Job, JobId, JobStatus, Library, LibraryUid, NewJob, Principal, Queue, StoreError,
+    WorkspaceId,
 };
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
@@ -52,6 +56,8 @@ impl Upload {
 
 const MAX_SOURCE_REF: usize = 1_000;
 const MAX_METADATA_BYTES: usize = 65_536;
+/// Time between two looks at a job that a worker was faster to take.
+const EAGER_LOOK: Duration = Duration::from_millis(100);
 
 impl Services {
     /// Stores the file of a request. Follow it by [`Services::ingest`], or by [`Services::abandon_upload`].
@@ -117,10 +123,33 @@ impl Services {
                     .await?;
             }
         }
-        if !enqueued.deduplicated {
-            self.nudge(enqueued.job.request.queue, &enqueued.job.id).await;
+        if enqueued.deduplicated {
+            return Ok(enqueued);
         }
+        if self.settings.ingest.always_eager {
+            let job = self.run_now(enqueued.job).await?;
+            return Ok(Enqueued { job, ..enqueued });
+        }
+        self.nudge(enqueued.job.request.queue, &enqueued.job.id).await;
         Ok(enqueued)
+    }
+
+    /// Runs a new job here and now (`CELERY_TASK_ALWAYS_EAGER`), and answers it as it then stands. One attempt: what is
+    /// to be tried again later is left to the workers, and so is a job that a worker was faster to take.
+    async fn run_now(&self, job: Job) -> ServiceResult<Job> {
+        let holder = format!("eager-{}", job.id);
+        let queues = [job.request.queue];
+        if let Some(lease) = self.lease_job(&holder, &queues, Some(&job.id)).await? {
+            self.run_job(lease, &CancellationToken::new()).await?;
+        }
+        while let Some(found) = self.relational.job(&job.id).await? {
+            if found.status != JobStatus::Processing {
+                return Ok(found);
+            }
+            tokio::time::sleep(EAGER_LOOK).await;
+        }
+        // Its library was deleted meanwhile, and the job with it.
+        Ok(job)
     }
 
     async fn prepare(

@@ -111,6 +111,21 @@ impl Services {
         }
     }
 
+    /// Refuses a request that would give a library another type than it has: a type is frozen.
+    pub async fn require_type(&self, caller: &Principal, uid: &LibraryUid, word: &str) -> ServiceResult<()> {
+        let mut problems = Problems::default();
+        let asked = parse_type(&mut problems, word);
+        problems.check()?;
+        let known = self.library(caller, uid).await?.library_type;
+        if asked == Some(known) {
+            return Ok(());
+        }
+        Err(ServiceError::Conflict {
+            code: "library_type_frozen",
+            message: format!("This is a {known} library, and a library's type never changes."),
+        })
+    }
+
     /// Changes a library's name, description and what it overrides of its type.
     pub async fn update_library(
         &self,
@@ -132,7 +147,8 @@ impl Services {
             overrides: update.overrides,
         };
         if let Some(overrides) = &update.overrides {
-            check_overrides(&mut problems, overrides);
+            let kind = self.library(caller, uid).await?.library_type;
+            check_overrides(&mut problems, kind, overrides);
         }
         problems.check()?;
         let name = update.name.clone().unwrap_or_default();
@@ -192,19 +208,37 @@ impl Services {
     }
 }
 
-fn check_overrides(problems: &mut Problems, overrides: &ProfileOverrides) {
+/// Sizes are judged as they will hold: together with those of the type that are not overridden.
+fn check_overrides(problems: &mut Problems, kind: LibraryType, overrides: &ProfileOverrides) {
+    let mut sizes_are_good = true;
     for (field, value) in [
         ("target_chars", overrides.target_chars),
         ("max_chars", overrides.max_chars),
     ] {
         if value.is_some_and(|value| !(64..=20_000).contains(&value)) {
             problems.add(field, "Choose a number from 64 to 20000.");
+            sizes_are_good = false;
         }
     }
-    if let (Some(target), Some(max)) = (overrides.target_chars, overrides.max_chars)
-        && max < target
-    {
-        problems.add("max_chars", "The largest size is smaller than the size aimed at.");
+    if sizes_are_good {
+        let effective = kind.profile().with(overrides);
+        if overrides.max_chars.is_some_and(|max| max != effective.max_chars) {
+            let target = effective.target_chars;
+            problems.add(
+                "max_chars",
+                format!("The largest size is smaller than the size aimed at, which is {target}."),
+            );
+        }
+        if overrides
+            .overlap_chars
+            .is_some_and(|overlap| overlap != effective.overlap_chars)
+        {
+            let most = effective.overlap_chars;
+            problems.add(
+                "overlap_chars",
+                format!("Choose a number from 0 to {most}, which is half of the size aimed at."),
+            );
+        }
     }
     for (field, value) in [
         ("embedding_instruction", &overrides.embedding_instruction),

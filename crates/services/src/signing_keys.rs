@@ -29,6 +29,13 @@ impl Services {
         permission::require(caller, Action::Administer)?;
         let mut problems = Problems::default();
         let kid = problems.text("kid", Some(kid), 128);
+        // A token whose header holds one is refused, so a key of such a name could never be used.
+        if kid.chars().any(char::is_control) {
+            problems.add(
+                "kid",
+                "Line breaks, tabs and other control characters are not allowed.",
+            );
+        }
         problems.check()?;
         let now = self.clock.now();
         let secret: [u8; 32] = mnemosyne_crypto::secret::random_bytes();

@@ -57,8 +57,13 @@ impl Services {
             problems.add("expires_in", "The time must be positive.");
         }
         for library in request.libraries.iter().flatten() {
-            if self.knowledge.library(library).await?.is_none() {
-                problems.add("libraries", format!("There is no library {library}."));
+            match self.knowledge.library(library).await? {
+                None => problems.add("libraries", format!("There is no library {library}.")),
+                Some(found) if found.workspace_id.is_some() => problems.add(
+                    "libraries",
+                    "This library belongs to a workspace; stored tokens see global libraries only.",
+                ),
+                Some(_) => {}
             }
         }
         problems.check()?;

@@ -18,6 +18,7 @@ use axum::extract::ConnectInfo;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use chrono_tz::Tz;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use mnemosyne_app::{AppSettings, AppState};
 use mnemosyne_blobs::files::FileBlobs;
@@ -99,6 +100,9 @@ pub fn settings() -> AppSettings {
         csrf_trusted_origins: vec!["https://trusted.example".to_owned()],
         trusted_proxies: IpNetwork::parse("127.0.0.0/8").into_iter().collect(),
         debug: false,
+        time_zone: Tz::UTC,
+        language_code: "en-us".to_owned(),
+        ready_requires: Vec::new(),
         mcp_url: "http://localhost:8001/mcp/".to_owned(),
         mcp_requires_token: true,
         version: "test".to_owned(),
@@ -113,6 +117,11 @@ impl TestApp {
 
     /// The same with other settings.
     pub async fn start_with(settings: AppSettings) -> Self {
+        Self::start_as(settings, service_settings()).await
+    }
+
+    /// The same with other settings of the use cases, too.
+    pub async fn start_as(settings: AppSettings, service_settings: ServiceSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         let bucket = data.join("bucket");
@@ -132,7 +141,7 @@ impl TestApp {
         let services = Arc::new(Services::new(
             backends,
             SecretKey::new("a secret key of a test application, long enough"),
-            service_settings(),
+            service_settings,
         ));
         let app = Self {
             router: mnemosyne_app::router(AppState::new(
@@ -227,7 +236,8 @@ impl TestApp {
     }
 }
 
-fn service_settings() -> ServiceSettings {
+/// Settings of the use cases of a test application.
+pub fn service_settings() -> ServiceSettings {
     ServiceSettings {
         search: SearchSettings {
             vector_top_k: 50,
@@ -246,6 +256,7 @@ fn service_settings() -> ServiceSettings {
             max_attempts: 3,
             lease: Duration::from_secs(10),
             heartbeat: Duration::from_secs(2),
+            always_eager: false,
         },
         turn_token_max_lifetime: Duration::from_secs(900),
     }

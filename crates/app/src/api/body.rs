@@ -1,6 +1,7 @@
 //! Reading requests, with errors that a client's developer can act on.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -16,6 +17,9 @@ use crate::error::{ApiError, ApiResult, too_large};
 
 /// The largest JSON body where a route does not say otherwise, in bytes.
 pub(crate) const MAX_JSON_BYTES: usize = 1024 * 1024;
+
+/// How long a JSON body may take to arrive. Routes that take files have no other limit on the whole request.
+const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// A JSON body of at most `MAX_BYTES`.
 pub(crate) struct ApiJson<T, const MAX_BYTES: usize = MAX_JSON_BYTES>(pub(crate) T);
@@ -50,9 +54,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// Reads a JSON body of at most `limit` bytes.
+/// Reads a JSON body of at most `limit` bytes, which must be here within [`BODY_TIME`].
 pub(crate) async fn read_json<T: DeserializeOwned>(body: Body, limit: usize) -> ApiResult<T> {
-    let bytes: Bytes = match to_bytes(body, limit).await {
+    read_json_within(BODY_TIME, body, limit).await
+}
+
+async fn read_json_within<T: DeserializeOwned>(time: Duration, body: Body, limit: usize) -> ApiResult<T> {
+    let Ok(read) = tokio::time::timeout(time, to_bytes(body, limit)).await else {
+        return Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "The body took too long to arrive and was given up.",
+        ));
+    };
+    let bytes: Bytes = match read {
         Ok(bytes) => bytes,
         Err(error) if is_over_limit(&error) => return Err(ApiError(too_large(limit as u64))),
         Err(error) => {
@@ -165,6 +180,19 @@ mod tests {
 
     fn problem(json: &str) -> ApiError {
         parse_json::<Wanted>(json.as_bytes()).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        let pieces = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{\"name\":"))]);
+        let body = Body::from_stream(futures::StreamExt::chain(pieces, futures::stream::pending()));
+        let error = read_json_within::<Wanted>(Duration::from_millis(20), body, MAX_JSON_BYTES)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.0.status, error.0.code),
+            (StatusCode::REQUEST_TIMEOUT, "timeout")
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::list::PagingParameters;
-use super::{ApiPath, ApiQuery, List, Paging};
+use super::{ApiPath, ApiQuery, List, Paging, Problem};
 use crate::auth::ApiCaller;
 use crate::error::ApiResult;
 use crate::state::AppState;
@@ -83,7 +83,7 @@ pub(crate) async fn list(
     get, path = "/library/api/concepts/{concept_uid}/related/", tag = "concepts",
     operation_id = "list_related_concepts",
     params(("concept_uid" = String, Path), PagingParameters),
-    responses((status = 200, body = List<RelatedConcept>)),
+    responses((status = 200, body = List<RelatedConcept>), (status = 404, body = Problem)),
 )]
 pub(crate) async fn related(
     State(state): State<AppState>,

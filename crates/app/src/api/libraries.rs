@@ -49,6 +49,8 @@ pub(crate) struct LibraryChange {
     name: Option<String>,
     /// A new description.
     description: Option<String>,
+    /// The type that it has: frozen, so another one is refused.
+    library_type: Option<String>,
     /// What this library does otherwise than its type; replaces all that was said before.
     overrides: Option<OverridesChange>,
 }
@@ -177,7 +179,7 @@ pub(crate) async fn get(
         (status = 200, body = Library),
         (status = 400, body = WrongFields),
         (status = 404, body = Problem),
-        (status = 409, description = "`name_conflict`", body = Problem),
+        (status = 409, description = "`name_conflict`, `library_type_frozen`", body = Problem),
     ),
 )]
 pub(crate) async fn update(
@@ -186,15 +188,16 @@ pub(crate) async fn update(
     ApiPath(uid): ApiPath,
     ApiJson(change): ApiJson<LibraryChange>,
 ) -> ApiResult<Json<Library>> {
+    let uid = library_uid(&uid)?;
+    if let Some(word) = change.library_type {
+        state.services.require_type(&caller, &uid, &word).await?;
+    }
     let update = LibraryUpdate {
         name: change.name,
         description: change.description,
         overrides: change.overrides.map(Into::into),
     };
-    let library = state
-        .services
-        .update_library(&caller, &library_uid(&uid)?, update)
-        .await?;
+    let library = state.services.update_library(&caller, &uid, update).await?;
     Ok(Json(library.into()))
 }
 

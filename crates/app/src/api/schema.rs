@@ -5,10 +5,11 @@ use std::sync::LazyLock;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use crate::auth::ApiCaller;
 use crate::{routes, session};
@@ -30,6 +31,22 @@ static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
     });
     Bytes::from(text)
 });
+
+/// Adds an answer where the handler does not describe one of this status itself.
+fn answer(operation: &mut Operation, status: &str, description: &str, schema: &str) {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(schema)))
+        .build();
+    let response = ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content)
+        .build();
+    operation
+        .responses
+        .responses
+        .entry(status.to_owned())
+        .or_insert(response.into());
+}
 
 /// Adds to what stands at the handlers what holds for all of them.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
@@ -59,18 +76,38 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             for (status, description) in every {
-                let problem = ContentBuilder::new()
-                    .schema(Some(Ref::from_schema_name("Problem")))
-                    .build();
-                let response = ResponseBuilder::new()
-                    .description(description)
-                    .content("application/json", problem)
-                    .build();
-                operation
-                    .responses
-                    .responses
-                    .entry(status.to_owned())
-                    .or_insert(response.into());
+                answer(operation, status, description, "Problem");
+            }
+            let is_a_list = operation
+                .parameters
+                .iter()
+                .flatten()
+                .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "limit"));
+            if is_a_list {
+                answer(
+                    operation,
+                    "400",
+                    "A parameter is not as it must be.",
+                    "WrongFields",
+                );
+            }
+            let takes_json = matches!(
+                &operation.request_body,
+                Some(RefOr::T(body)) if body.content.contains_key("application/json")
+            );
+            if takes_json {
+                answer(
+                    operation,
+                    "413",
+                    "The body is larger than allowed here.",
+                    "Problem",
+                );
+                answer(
+                    operation,
+                    "415",
+                    "The body is of a type that is not read here.",
+                    "Problem",
+                );
             }
         }
     }

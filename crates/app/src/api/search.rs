@@ -35,7 +35,7 @@ pub(crate) struct Question {
     collection_uid: Option<String>,
     /// Only this item.
     item_uid: Option<String>,
-    /// How many results, 1 to 100; 20 where it is absent.
+    /// How many results, 1 to 100; `SEARCH_DEFAULT_LIMIT` (20) where it is absent.
     limit: Option<usize>,
     /// Whether to rerank where a reranker is configured.
     rerank: Option<bool>,

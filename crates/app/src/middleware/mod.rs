@@ -1,6 +1,7 @@
 //! What every request passes on its way in and every answer on its way out.
 
 mod compression;
+mod details;
 mod hosts;
 mod limits;
 mod observe;
@@ -33,6 +34,7 @@ pub(crate) fn wrap(routes: Router, state: &AppState) -> Router {
         ))
         .layer(compression::layer())
         .layer(from_fn(panics::catch))
+        .layer(from_fn_with_state(state.clone(), details::show))
         .layer(from_fn(security_headers::add))
         .layer(from_fn_with_state(state.clone(), observe::observe))
 }

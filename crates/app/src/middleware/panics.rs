@@ -7,9 +7,8 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt;
-use http::StatusCode;
 
-use crate::error::{Audience, refuse};
+use crate::error::{Audience, answer, broken_down};
 
 /// Answers 500 for a handler that panicked; what it said goes to the log.
 pub(super) async fn catch(request: Request, next: Next) -> Response {
@@ -17,13 +16,9 @@ pub(super) async fn catch(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
-            tracing::error!(panic = said(panic.as_ref()), "a handler broke down");
-            refuse(
-                audience,
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "Something went wrong inside Mnemosyne; the log has the details.",
-            )
+            let inside = said(panic.as_ref());
+            tracing::error!(panic = inside, "a handler broke down");
+            answer(audience, broken_down(inside.to_owned()))
         }
     }
 }
@@ -42,6 +37,7 @@ mod tests {
     use axum::body::{Body, to_bytes};
     use axum::middleware::from_fn;
     use axum::routing::get;
+    use http::StatusCode;
     use tower::ServiceExt;
 
     use super::*;

@@ -4,13 +4,12 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
-use chrono::Utc;
 use http::{HeaderMap, StatusCode, header};
 use mnemosyne_domain::Principal;
 use mnemosyne_services::ServiceError;
 
-use super::shell::{Fields, PageResult, Params, value};
-use super::view::{Frame, SignInPage};
+use super::shell::{Fields, PageResult, Params, plain_frame, value};
+use super::view::SignInPage;
 use crate::csrf::{self, CheckedForm, Csrf};
 use crate::middleware::request_info::RequestInfo;
 use crate::session::{self, SIGN_IN, safe_next};
@@ -35,7 +34,7 @@ pub(super) async fn show_sign_in(
         return Ok(Redirect::to(next).into_response());
     }
     let page = SignInPage {
-        frame: Frame::new("Sign in", csrf.token(), Utc::now()),
+        frame: plain_frame(&state, "Sign in", csrf.token()),
         username: String::new(),
         next: next.to_owned(),
         problem: None,
@@ -49,6 +48,7 @@ pub(super) async fn sign_in(
     State(state): State<AppState>,
     csrf: Csrf,
     info: RequestInfo,
+    headers: HeaderMap,
     CheckedForm(fields): CheckedForm<Fields>,
 ) -> PageResult {
     let next = safe_next(Some(value(&fields, "next")));
@@ -61,6 +61,10 @@ pub(super) async fn sign_in(
     };
     match outcome {
         Ok(opened) => {
+            // Nobody can leave the former session by signing out any more, so it ends here.
+            if let Some(former) = session::key(&CookieJar::from_headers(&headers)) {
+                state.services().sign_out(&former).await?;
+            }
             let mut response = Redirect::to(next).into_response();
             let headers = response.headers_mut();
             headers.append(header::SET_COOKIE, session::cookie(&opened, info.scheme));
@@ -69,7 +73,7 @@ pub(super) async fn sign_in(
         }
         Err(ServiceError::Unauthenticated) => {
             let page = SignInPage {
-                frame: Frame::new("Sign in", csrf.token(), Utc::now()),
+                frame: plain_frame(&state, "Sign in", csrf.token()),
                 username: username.chars().take(MAX_USERNAME).collect(),
                 next: next.to_owned(),
                 problem: Some("The user name or the password is wrong.".to_owned()),

@@ -97,7 +97,7 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor, params
     };
     let frame = visitor.frame(&state, "Activity", Section::Activity).await;
     let page = ActivityPage {
-        live: activity(services, caller, &frame.csrf).await?,
+        live: activity(&state, caller, &frame.csrf).await?,
         frame,
         states: states(services, caller, &query, &throughput).await?,
         narrowed: narrowed(&query, library.as_ref()),

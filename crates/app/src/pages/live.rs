@@ -14,7 +14,7 @@ use chrono::Utc;
 use futures::Stream;
 use http::{HeaderValue, StatusCode, header};
 use mnemosyne_domain::{JobStatus, LibraryUid, Principal};
-use mnemosyne_services::{ServiceResult, Services};
+use mnemosyne_services::ServiceResult;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -51,10 +51,11 @@ pub(super) fn streams() -> Extension<Streams> {
 
 /// What is going on in all libraries.
 pub(super) async fn activity(
-    services: &Services,
+    state: &AppState,
     caller: &Principal,
     csrf: &str,
 ) -> ServiceResult<ActivityLive> {
+    let services = state.services();
     let throughput = services.throughput(caller).await?;
     let mut known = KnownLibraries::new(services, caller);
     let now = Utc::now();
@@ -62,7 +63,7 @@ pub(super) async fn activity(
     let waiting_count = count_jobs(services, caller, None, JobStatus::Pending, &throughput).await?;
     Ok(ActivityLive {
         csrf: csrf.to_owned(),
-        now,
+        now: now.with_timezone(&state.settings.time_zone),
         badge: badge_of(&throughput.by_status),
         running,
         running_count,
@@ -93,13 +94,14 @@ struct Fragment {
 }
 
 async fn render(
-    services: &Services,
+    state: &AppState,
     caller: &Principal,
     scope: Option<&LibraryUid>,
     csrf: &str,
 ) -> Result<Fragment, PageError> {
+    let services = state.services();
     let Some(uid) = scope else {
-        let live = activity(services, caller, csrf).await?;
+        let live = activity(state, caller, csrf).await?;
         return Ok(Fragment {
             is_busy: !live.is_idle(),
             html: live.render()?,
@@ -124,13 +126,7 @@ fn scope(params: &Params) -> Result<Option<LibraryUid>, PageError> {
 /// The fragment as it stands.
 pub(super) async fn fragment(State(state): State<AppState>, visitor: Visitor, params: Params) -> PageResult {
     let scope = scope(&params)?;
-    let fragment = render(
-        state.services(),
-        &visitor.principal,
-        scope.as_ref(),
-        &visitor.csrf.token(),
-    )
-    .await?;
+    let fragment = render(&state, &visitor.principal, scope.as_ref(), &visitor.csrf.token()).await?;
     Ok(Html(fragment.html).into_response())
 }
 
@@ -216,14 +212,7 @@ impl Follower {
             if stop.is_cancelled() || !self.is_still_signed_in().await {
                 return None;
             }
-            let fragment = match render(
-                self.state.services(),
-                &self.principal,
-                self.scope.as_ref(),
-                &self.csrf,
-            )
-            .await
-            {
+            let fragment = match render(&self.state, &self.principal, self.scope.as_ref(), &self.csrf).await {
                 Ok(fragment) => fragment,
                 // The library is gone, or a store is away; the browser connects again and hears which.
                 Err(_) => return None,

@@ -209,7 +209,7 @@ impl Visitor {
         title: impl Into<String>,
         section: impl Into<Option<Section>>,
     ) -> Frame {
-        let mut frame = Frame::new(title, self.csrf.token(), Utc::now());
+        let mut frame = plain_frame(state, title, self.csrf.token());
         frame.section = section.into();
         frame.viewer = viewer(&self.principal);
         frame.notices = self.done.map(Done::notice).into_iter().collect();
@@ -409,10 +409,15 @@ pub(super) async fn dress_failures(State(state): State<AppState>, request: Reque
         Some(key) => state.services().session_principal(&key).await.ok().flatten(),
         None => None,
     };
-    let mut frame = Frame::new(
+    let failure = if state.settings.debug {
+        failure.with_details()
+    } else {
+        failure
+    };
+    let mut frame = plain_frame(
+        &state,
         title(failure.status),
         csrf.map(|csrf| csrf.token()).unwrap_or_default(),
-        Utc::now(),
     );
     if let Some(principal) = principal {
         frame.viewer = viewer(&principal);
@@ -444,6 +449,15 @@ pub(super) async fn dress_failures(State(state): State<AppState>, request: Reque
             .insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
     }
     response
+}
+
+/// A frame in the language and the time zone of this installation, with a title and nothing else.
+pub(super) fn plain_frame(state: &AppState, title: impl Into<String>, csrf: impl Into<String>) -> Frame {
+    Frame {
+        time_zone: state.settings.time_zone,
+        language: state.settings.language_code.clone(),
+        ..Frame::new(title, csrf, Utc::now())
+    }
 }
 
 /// An error page without a visitor.

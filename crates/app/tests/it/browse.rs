@@ -52,6 +52,38 @@ async fn libraries_are_made_changed_and_removed() {
         .patch(&one, &json!({ "overrides": { "colour": 1 } }))
         .await
         .expect(400);
+    // Sizes must fit those of the type that stay.
+    for (overrides, field) in [
+        (json!({ "max_chars": 70 }), "max_chars"),
+        (json!({ "target_chars": 500, "max_chars": 499 }), "max_chars"),
+        (json!({ "overlap_chars": 19_000 }), "overlap_chars"),
+        (
+            json!({ "target_chars": 500, "overlap_chars": 251 }),
+            "overlap_chars",
+        ),
+    ] {
+        let refused = client.patch(&one, &json!({ "overrides": overrides })).await;
+        let said = refused.expect(400).json();
+        assert!(said[field][0].is_string(), "{overrides}: {said}");
+    }
+    let overrides = json!({ "target_chars": 500, "max_chars": 500, "overlap_chars": 250 });
+    let fitting = client
+        .patch(&one, &json!({ "overrides": overrides }))
+        .await
+        .expect(200)
+        .json();
+    for (name, value) in overrides.as_object().unwrap() {
+        assert_eq!(&fitting["profile"][name], value, "{name}");
+    }
+    let changed = client.patch(&one, &change).await.expect(200).json();
+    // The type is frozen.
+    let other = json!({ "library_type": "music", "description": "changed" });
+    let frozen = client.patch(&one, &other).await.expect(409).json();
+    assert_eq!(frozen["code"], "library_type_frozen");
+    let none = json!({ "library_type": "poetry" });
+    assert!(client.patch(&one, &none).await.expect(400).json()["library_type"][0].is_string());
+    let same = json!({ "library_type": "fiction" });
+    assert_eq!(client.patch(&one, &same).await.expect(200).json(), changed);
 
     client
         .post(list, &json!({ "name": "Papers", "library_type": "technical" }))
@@ -260,6 +292,14 @@ async fn concepts_can_be_walked() {
             .iter()
             .all(|one| one["strength"].is_number())
     );
+    for uid in ["unknown", "no%20uid"] {
+        let path = format!("/library/api/concepts/{uid}/related/");
+        assert_eq!(
+            client.get(&path).await.expect(404).json()["code"],
+            "not_found",
+            "{uid}"
+        );
+    }
     assert_eq!(
         client
             .get("/library/api/concepts/?library_uid=no%20uid")

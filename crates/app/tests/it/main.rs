@@ -4,6 +4,7 @@
     reason = "these are tests: what fails here is to be seen at once"
 )]
 
+mod accounts;
 mod auth;
 mod browse;
 mod frame;
@@ -13,6 +14,7 @@ mod pages;
 mod probes;
 mod routes;
 mod search;
+mod settings;
 mod static_files;
 mod support;
 mod workspaces;

@@ -1,6 +1,8 @@
 //! Probes and metrics (contract §4.1).
 
-use mnemosyne_testkit::app::TestApp;
+use mnemosyne_app::AppSettings;
+use mnemosyne_domain::Dependency;
+use mnemosyne_testkit::app::{TestApp, settings};
 use serde_json::json;
 
 #[tokio::test]
@@ -13,11 +15,18 @@ async fn probes_answer_whatever_the_host() {
     );
     let ready = stranger.get("/ready/").await.expect(200).json();
     assert_eq!(ready["status"], "ok");
-    for name in ["database", "knowledge", "storage"] {
+    for (name, required) in [
+        ("database", true),
+        ("cache", true),
+        ("knowledge", false),
+        ("broker", false),
+        ("storage", false),
+        ("bucket", false),
+    ] {
         let dependency = &ready["dependencies"][name];
         assert_eq!(
             (&dependency["ok"], &dependency["required"]),
-            (&json!(true), &json!(true)),
+            (&json!(true), &json!(required)),
             "{name}"
         );
         assert!(dependency["ms"].is_number() && dependency["problem"].is_null());
@@ -30,7 +39,11 @@ async fn probes_answer_whatever_the_host() {
 
 #[tokio::test]
 async fn what_is_away_is_named_without_its_secrets() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(AppSettings {
+        ready_requires: vec![Dependency::Storage],
+        ..settings()
+    })
+    .await;
     std::fs::remove_dir_all(app.folder().join("blobs")).unwrap();
     std::fs::write(app.folder().join("blobs"), b"no folder").unwrap();
     let ready = app.stranger().get("/ready/").await.expect(503);

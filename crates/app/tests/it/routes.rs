@@ -97,6 +97,20 @@ fn the_document_holds_together() {
                 "{method} {path} lacks {status}"
             );
         }
+        let lists = operation["parameters"]
+            .as_array()
+            .is_some_and(|parameters| parameters.iter().any(|one| one["name"] == "limit"));
+        assert!(
+            !lists || operation["responses"]["400"].is_object(),
+            "{method} {path} lacks 400"
+        );
+        let takes_json = operation["requestBody"]["content"]["application/json"].is_object();
+        for status in ["413", "415"] {
+            assert!(
+                !takes_json || operation["responses"][status].is_object(),
+                "{method} {path} lacks {status}"
+            );
+        }
         let variables = path.matches('{').count();
         let described = operation["parameters"].as_array().map_or(0, |parameters| {
             parameters.iter().filter(|one| one["in"] == "path").count()

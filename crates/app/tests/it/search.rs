@@ -49,6 +49,36 @@ async fn one_workspace_or_the_global_libraries_never_both() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_or_not_in_sight_is_not_found() {
+    let app = TestApp::start().await;
+    let client = app.daedalus();
+    let job = with_one_item(&app).await;
+    workspace(&client, "empty").await;
+    let item = client
+        .get(&format!("/library/api/items/{}/", text(&job, "item_uid")))
+        .await
+        .expect(200)
+        .json();
+    for (field, uid) in [
+        ("collection_uid", &item["collection_uid"]),
+        ("item_uid", &item["item_uid"]),
+    ] {
+        let seen = json!({ "query": "queen", "workspace_id": "w", field: uid });
+        let found = client.post(SEARCH, &seen).await.expect(200).json();
+        assert!(found["results"][0].is_object(), "{field}: {found}");
+        for unseen in [
+            json!({ "query": "queen", "workspace_id": "empty", field: uid }),
+            json!({ "query": "queen", field: uid }),
+            json!({ "query": "queen", "workspace_id": "w", field: "unknown" }),
+            json!({ "query": "queen", "workspace_id": "w", field: "no uid at all" }),
+        ] {
+            let refused = client.post(SEARCH, &unseen).await.expect(404).json();
+            assert_eq!(refused["code"], "not_found", "{unseen}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn wrong_questions_hear_what_is_wrong() {
     let app = TestApp::start().await;
     let client = app.daedalus();

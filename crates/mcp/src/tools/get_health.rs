@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use mnemosyne_domain::Tool;
+use mnemosyne_domain::{Dependency, Tool};
 use mnemosyne_services::Services;
 use rmcp::model::Tool as ToolDefinition;
 use schemars::JsonSchema;
@@ -37,7 +37,7 @@ pub(crate) async fn answer(services: &Services) -> Answer {
         0 => "ok",
         _ if states
             .iter()
-            .any(|state| state.name == "knowledge" && state.problem.is_some()) =>
+            .any(|state| state.dependency == Dependency::Knowledge && state.problem.is_some()) =>
         {
             "error"
         }
@@ -45,7 +45,10 @@ pub(crate) async fn answer(services: &Services) -> Answer {
     };
     let dependencies = states
         .into_iter()
-        .map(|state| (state.name, state.problem.unwrap_or_else(|| "ok".to_owned())))
+        .map(|state| {
+            let word = state.problem.unwrap_or_else(|| "ok".to_owned());
+            (state.dependency.as_str(), word)
+        })
         .collect();
     Answer {
         status,

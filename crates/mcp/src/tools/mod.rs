@@ -7,8 +7,6 @@ pub(crate) mod list_items;
 pub(crate) mod list_libraries;
 pub(crate) mod search;
 
-use std::sync::LazyLock;
-
 use mnemosyne_domain::{PageRequest, Principal, TokenGrant, Tool, WorkspaceId};
 use mnemosyne_services::permission::{self, Action};
 use mnemosyne_services::{ServiceError, Services};
@@ -24,19 +22,17 @@ use crate::auth::Caller;
 /// The size that one answer may have, in bytes of JSON. About 8,000 tokens: clients cut at 25,000.
 pub(crate) const ANSWER_BUDGET: usize = 32_000;
 
-/// Every tool with its definition, in the order they are listed.
-pub(crate) fn definitions() -> Vec<(Tool, ToolDefinition)> {
-    static DEFINITIONS: LazyLock<Vec<(Tool, ToolDefinition)>> = LazyLock::new(|| {
-        vec![
-            (Tool::Search, search::definition()),
-            (Tool::GetChunk, get_chunk::definition()),
-            (Tool::ListLibraries, list_libraries::definition()),
-            (Tool::ListCollections, list_collections::definition()),
-            (Tool::ListItems, list_items::definition()),
-            (Tool::GetHealth, get_health::definition()),
-        ]
-    });
-    DEFINITIONS.clone()
+/// Every tool with its definition, in the order they are listed. `default_limit` is how many results a search brings
+/// where it is not told.
+pub(crate) fn definitions(default_limit: usize) -> Vec<(Tool, ToolDefinition)> {
+    vec![
+        (Tool::Search, search::definition(default_limit)),
+        (Tool::GetChunk, get_chunk::definition()),
+        (Tool::ListLibraries, list_libraries::definition()),
+        (Tool::ListCollections, list_collections::definition()),
+        (Tool::ListItems, list_items::definition()),
+        (Tool::GetHealth, get_health::definition()),
+    ]
 }
 
 /// Whether a caller may call a tool.
@@ -182,6 +178,11 @@ pub(crate) fn offset_of(cursor: Option<&str>) -> Result<u64, ServiceError> {
     }
 }
 
+/// The cursor that [`offset_of`] reads.
+pub(crate) fn cursor_at(offset: u64) -> String {
+    format!("o{offset}")
+}
+
 /// As many rows as fit the budget, and the cursor of the rest.
 pub(crate) fn within_budget<T: Serialize>(rows: Vec<T>, offset: u64, total: u64) -> (Vec<T>, Option<String>) {
     let mut size = 0;
@@ -194,7 +195,7 @@ pub(crate) fn within_budget<T: Serialize>(rows: Vec<T>, offset: u64, total: u64)
         kept.push(row);
     }
     let next = offset + kept.len() as u64;
-    let cursor = (next < total && !kept.is_empty()).then(|| format!("o{next}"));
+    let cursor = (next < total && !kept.is_empty()).then(|| cursor_at(next));
     (kept, cursor)
 }
 
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_six_tools_are_listed_with_schemas_and_as_read_only() {
-        let definitions = definitions();
+        let definitions = definitions(20);
         let names: Vec<_> = definitions
             .iter()
             .map(|(_, definition)| definition.name.clone())
@@ -244,6 +245,12 @@ mod tests {
                 definition.name
             );
         }
+    }
+
+    #[test]
+    fn the_schema_of_a_search_names_the_configured_limit() {
+        let (_, search) = definitions(7).remove(0);
+        assert_eq!(search.input_schema["properties"]["limit"]["default"], 7);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mnemosyne_domain::{LibraryType, Principal, Tool};
 use mnemosyne_services::search::{MAX_LIMIT, SearchRequest};
@@ -25,8 +26,9 @@ pub(crate) struct Arguments {
     #[serde(default)]
     collection_uid: Option<String>,
     /// How many results, 1 to 100.
-    #[serde(default = "default_limit")]
-    limit: usize,
+    #[serde(default)]
+    #[schemars(with = "usize")]
+    limit: Option<usize>,
     /// Whether to rerank where a reranker is configured.
     #[serde(default = "default_rerank")]
     rerank: bool,
@@ -36,10 +38,6 @@ pub(crate) struct Arguments {
     #[serde(default)]
     #[schemars(skip)]
     workspace_id: Option<String>,
-}
-
-fn default_limit() -> usize {
-    20
 }
 
 fn default_rerank() -> bool {
@@ -67,13 +65,21 @@ pub(crate) struct Answer {
     next_cursor: Option<String>,
 }
 
-pub(crate) fn definition() -> ToolDefinition {
-    define::<Arguments, Answer>(
+pub(crate) fn definition(default_limit: usize) -> ToolDefinition {
+    let mut definition = define::<Arguments, Answer>(
         Tool::Search,
         "Search the libraries",
         "Finds passages of documents by meaning, by words and by concepts, best first, with title, headings and page to \
          cite. Each result shows the beginning of its passage; get_chunk gives the rest.",
-    )
+    );
+    let limit = Arc::make_mut(&mut definition.input_schema)
+        .get_mut("properties")
+        .and_then(|properties| properties.get_mut("limit"))
+        .and_then(Value::as_object_mut);
+    if let Some(limit) = limit {
+        limit.insert("default".to_owned(), default_limit.into());
+    }
+    definition
 }
 
 pub(crate) async fn call(
@@ -83,7 +89,10 @@ pub(crate) async fn call(
 ) -> Result<Answer, ServiceError> {
     let offset = offset_of(arguments.cursor.as_deref())?;
     let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-    if !(1..=MAX_LIMIT).contains(&arguments.limit) {
+    let limit = arguments
+        .limit
+        .unwrap_or(services.settings().search.default_limit);
+    if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ServiceError::field(
             "limit",
             format!("Choose a number from 1 to {MAX_LIMIT}."),
@@ -96,13 +105,14 @@ pub(crate) async fn call(
         library_type: arguments.library_type,
         collection_uid: arguments.collection_uid,
         item_uid: None,
-        limit: Some(skip.saturating_add(arguments.limit).min(MAX_LIMIT)),
+        // One more than is shown, so that the answer can say whether there is more.
+        limit: Some(skip.saturating_add(limit).saturating_add(1).min(MAX_LIMIT)),
         rerank: Some(arguments.rerank),
     };
     let answer = SearchAnswer::from(services.search(principal, request).await?);
-    let total = answer.results.len() as u64;
-    let rest: Vec<SearchResult> = answer.results.into_iter().skip(skip).collect();
-    let (results, next_cursor) = within_budget(rest, offset, total);
+    let fetched = answer.results.len() as u64;
+    let page = answer.results.into_iter().skip(skip).take(limit).collect();
+    let (results, next_cursor) = within_budget(page, offset, fetched);
     let reading_notes = results
         .iter()
         .filter_map(|result| LibraryType::parse(&result.library_type))

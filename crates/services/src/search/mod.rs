@@ -8,8 +8,8 @@ use std::time::Instant;
 use futures::future::join_all;
 use mnemosyne_domain::ports::{EmbedError, EmbedText, VectorQuery};
 use mnemosyne_domain::{
-    ChunkHit, CollectionUid, EmbeddingModel, EmbeddingPurpose, ItemUid, Leg, LegHit, LibraryType, LibraryUid,
-    ModelKind, Principal, SearchFilter, StoreError, VectorSpace, WorkspaceId,
+    ChunkHit, CollectionUid, EmbeddingModel, EmbeddingPurpose, EmbeddingStatus, ItemUid, Leg, LegHit,
+    LibraryType, LibraryUid, ModelKind, Principal, Scope, SearchFilter, StoreError, VectorSpace, WorkspaceId,
 };
 
 pub use self::fuse::{Fused, LegRanking, LegScore, fuse};
@@ -231,9 +231,7 @@ impl Services {
         let library_uid = match given(request.library_uid) {
             Some(text) => {
                 let uid = LibraryUid::parse(&text).ok_or(ServiceError::NotFound("library"))?;
-                let library = self.knowledge.library(&uid).await?;
-                let seen = library.is_some_and(|library| scope.admits(&uid, library.workspace_id.as_ref()));
-                if !seen {
+                if !self.is_inside(&scope, &uid).await? {
                     return Err(ServiceError::NotFound("library"));
                 }
                 Some(uid)
@@ -241,11 +239,28 @@ impl Services {
             None => None,
         };
         let collection_uid = match given(request.collection_uid) {
-            Some(text) => Some(CollectionUid::parse(&text).ok_or(ServiceError::NotFound("collection"))?),
+            Some(text) => {
+                const MISSING: ServiceError = ServiceError::NotFound("collection");
+                let uid = CollectionUid::parse(&text).ok_or(MISSING)?;
+                let collection = self.knowledge.collection(&uid).await?.ok_or(MISSING)?;
+                if !self.is_inside(&scope, &collection.library_uid).await? {
+                    return Err(MISSING);
+                }
+                Some(uid)
+            }
             None => None,
         };
         let item_uid = match given(request.item_uid) {
-            Some(text) => Some(ItemUid::parse(&text).ok_or(ServiceError::NotFound("item"))?),
+            Some(text) => {
+                const MISSING: ServiceError = ServiceError::NotFound("item");
+                let uid = ItemUid::parse(&text).ok_or(MISSING)?;
+                let item = self.knowledge.item(&uid).await?.ok_or(MISSING)?;
+                let is_visible = item.status == EmbeddingStatus::Completed;
+                if !is_visible || !self.is_inside(&scope, &item.library_uid).await? {
+                    return Err(MISSING);
+                }
+                Some(uid)
+            }
             None => None,
         };
         Ok(SearchFilter {
@@ -255,6 +270,11 @@ impl Services {
             collection_uid,
             item_uid,
         })
+    }
+
+    async fn is_inside(&self, scope: &Scope, uid: &LibraryUid) -> ServiceResult<bool> {
+        let library = self.knowledge.library(uid).await?;
+        Ok(library.is_some_and(|library| scope.admits(uid, library.workspace_id.as_ref())))
     }
 
     async fn vector_leg(&self, query: &str, filter: &SearchFilter) -> ServiceResult<VectorLeg> {

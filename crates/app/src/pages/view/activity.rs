@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use mnemosyne_domain::{Failure, ItemUid, JobCounts, JobId, JobStatus, Stage};
 
 use super::assets::icon;
@@ -120,8 +121,8 @@ impl Chart {
 pub struct ActivityLive {
     /// For the forms.
     pub csrf: String,
-    /// The moment that relative times are relative to.
-    pub now: DateTime<Utc>,
+    /// The moment that relative times are relative to, in the time zone that times are shown in.
+    pub now: DateTime<Tz>,
     /// What the rail shows.
     pub badge: ActivityBadge,
     /// What runs (the first twenty or so).

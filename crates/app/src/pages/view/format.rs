@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use askama::filters::HtmlSafe;
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Datelike, TimeZone, Utc};
 use mnemosyne_domain::{ChunkStrategy, JobStatus, Leg, LibraryType, ModelKind, Stage};
 
 use super::assets::{Icon, icon};
@@ -156,19 +156,20 @@ pub fn percent(share: &f32) -> u32 {
     (share.clamp(0.0, 1.0) * 100.0).floor() as u32
 }
 
-/// A moment as `<time>`: relative to now, the exact one on hover.
-pub fn when(at: &DateTime<Utc>, now: &DateTime<Utc>) -> SafeHtml {
+/// A moment as `<time>`: relative to now, the exact one on hover; both in the time zone of `now`.
+pub fn when<Z: TimeZone<Offset: fmt::Display>>(at: &DateTime<Utc>, now: &DateTime<Z>) -> SafeHtml {
     SafeHtml(format!(
         r#"<time datetime="{}" title="{}">{}</time>"#,
         at.format("%Y-%m-%dT%H:%M:%SZ"),
-        at.format("%-d %B %Y, %H:%M:%S UTC"),
+        at.with_timezone(&now.timezone()).format("%-d %B %Y, %H:%M:%S %Z"),
         relative(at, now)
     ))
 }
 
 /// A moment in words, as seen from now: `just now`, `3 minutes ago`, `in 2 hours`, `24 Nov`, `24 Nov 2025`.
-pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
-    let seconds = now.signed_duration_since(*at).num_seconds();
+pub fn relative<Z: TimeZone<Offset: fmt::Display>>(at: &DateTime<Utc>, now: &DateTime<Z>) -> String {
+    let at = at.with_timezone(&now.timezone());
+    let seconds = now.clone().signed_duration_since(&at).num_seconds();
     let distance = seconds.unsigned_abs();
     let (number, one, many) = match distance {
         0..5 => return "just now".to_owned(),

@@ -1,6 +1,7 @@
 //! What stands around every page: rail, search field, breadcrumbs, notices; and small parts that recur inside pages.
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use mnemosyne_domain::{FailureCode, JobId, LibraryType, LibraryUid, Stage};
 
 use super::assets::asset;
@@ -137,6 +138,10 @@ pub struct Frame {
     pub badge: ActivityBadge,
     /// The moment that relative times are relative to.
     pub now: DateTime<Utc>,
+    /// The time zone that times are shown in.
+    pub time_zone: Tz,
+    /// The language that the page declares, as `lang` has it.
+    pub language: String,
 }
 
 impl Frame {
@@ -152,6 +157,8 @@ impl Frame {
             notices: Vec::new(),
             badge: ActivityBadge::default(),
             now,
+            time_zone: Tz::UTC,
+            language: "en".to_owned(),
         }
     }
 
@@ -168,7 +175,7 @@ impl Frame {
 
     /// A moment relative to now.
     pub fn time(&self, at: &DateTime<Utc>) -> SafeHtml {
-        when(at, &self.now)
+        when(at, &self.now.with_timezone(&self.time_zone))
     }
 }
 
