@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac as _};
+use hmac::Hmac;
 use mnemosyne_tests::{Client, Installation, Server};
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha512};
