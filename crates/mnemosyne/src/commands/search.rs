@@ -15,8 +15,8 @@ use crate::cli::SearchArgs;
 
 /// Lines are wrapped at this width, which fits beside another window.
 const WIDTH: usize = 96;
-/// Lines of a passage that are shown.
-const LINES: usize = 4;
+/// Lines of a passage that are shown: a whole preview.
+const LINES: usize = 6;
 
 pub(super) async fn run(args: SearchArgs, services: &Services) -> anyhow::Result<ExitCode> {
     let mut workspace = args.workspace.clone();
@@ -88,10 +88,11 @@ fn render(answer: &SearchAnswer, colour: bool) -> String {
         );
     }
     let total = answer.timings_ms.get("total").copied().unwrap_or_default();
-    text.push_str(&format!(
-        "{dim}{} results in {total:.0} ms{plain}\n",
-        answer.results.len()
-    ));
+    let count = match answer.results.len() {
+        1 => "1 result".to_owned(),
+        more => format!("{more} results"),
+    };
+    text.push_str(&format!("{dim}{count} in {total:.0} ms{plain}\n"));
     text
 }
 
