@@ -28,6 +28,12 @@ const OVERSAMPLING: f64 = 4.0;
 /// How many it is ever asked for.
 const MOST_NEIGHBOURS: u64 = 20_000;
 
+/// Up to how many chunks are compared one by one where the index gave a full page, but not all that it was asked for.
+const MOST_EXACT_CHUNKS: u64 = 100_000;
+
+/// How often the index is asked.
+const ROUNDS: usize = 3;
+
 /// By how much more it is asked for when it was too few.
 const GROWTH: u64 = 4;
 
@@ -134,20 +140,25 @@ pub(super) async fn vector_leg(
             .param("dimension", number(dimension))
             .param("limit", number(limit))
     };
+    let mut full_page = None;
     if plan.chunks > EXACT_CHUNKS {
         let mut neighbours = neighbours(&plan, limit);
-        loop {
+        for _ in 0..ROUNDS {
             let search = prepared(BY_INDEX)
                 .param("index", names.index.as_str())
                 .param("neighbours", number(neighbours));
-            let found = database.read_one::<Found>(search).await?;
-            let Some(found) = found else {
+            let Some(found) = database.read_one::<Found>(search).await? else {
                 break;
             };
-            let all = found.seen.unsigned_abs() < neighbours;
-            if found.hits.len() >= limit || all {
+            // The index is a graph that is walked, and parts of it may not be reached: then it gives fewer than there are.
+            let complete = found.seen.unsigned_abs() >= neighbours.min(plan.all_chunks);
+            if found.hits.len() >= limit {
                 let hits = found.hits.into_iter();
-                return Ok(hits.map(|(uid, score)| leg_hit(uid, score)).collect());
+                let hits = hits.map(|(uid, score)| leg_hit(uid, score)).collect();
+                if complete {
+                    return Ok(hits);
+                }
+                full_page = Some(hits);
             }
             if neighbours >= MOST_NEIGHBOURS {
                 break;
@@ -155,7 +166,10 @@ pub(super) async fn vector_leg(
             neighbours = (neighbours * GROWTH).min(MOST_NEIGHBOURS);
         }
     }
-    exact(database, &admitted, &plan, prepared).await
+    match full_page {
+        Some(hits) if plan.chunks > MOST_EXACT_CHUNKS => Ok(hits),
+        _ => exact(database, &admitted, &plan, prepared).await,
+    }
 }
 
 /// How many neighbours leave a full page, where those inside the filter are spread evenly among all.
