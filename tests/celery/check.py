@@ -159,11 +159,17 @@ def events(checks, watcher):
         assert {"active", "processed", "pid", "clock", "utcoffset", "freq"} <= set(beat), beat
         assert abs(beat["timestamp"] - time.time()) < 3600, beat
     with checks.that("a run is told from its beginning to its end"):
-        end = until("the end of a run", lambda: watcher.of("task-succeeded", hostname=NODE))[0]
+        def told():
+            for received in watcher.of("task-received", hostname=NODE):
+                run = [watcher.of(kind, hostname=NODE, uuid=received["uuid"])[:1]
+                       for kind in ("task-started", "task-succeeded")]
+                if all(run):
+                    return received, run[0][0], run[1][0]
+
+        received, started, end = until("a run from its beginning on", told)
         assert end["runtime"] >= 0 and "completed" in end["result"], end
-        begin = [watcher.of(kind, hostname=NODE, uuid=end["uuid"])[0] for kind in ("task-received", "task-started")]
-        assert begin[0]["name"] == TASK and end["uuid"] in begin[0]["args"], begin
-        assert begin[0]["clock"] < begin[1]["clock"] < end["clock"], (begin, end)
+        assert received["name"] == TASK and end["uuid"] in received["args"], received
+        assert received["clock"] < started["clock"] < end["clock"], (received, started, end)
 
 
 def flower(checks):
