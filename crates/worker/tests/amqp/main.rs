@@ -123,6 +123,18 @@ async fn a_request_reaches_the_worker_and_celery_sees_it_all() {
             .output()
             .unwrap()
     });
+    // Meanwhile there is always something to watch.
+    let mut number = 0;
+    while !checked.is_finished() {
+        number += 1;
+        let job = ingest(
+            &app,
+            &format!("{number}.md"),
+            &format!("# Tide {number}\n\nIt rises."),
+        )
+        .await;
+        assert_eq!(ended(&app, &job).await, JobStatus::Completed);
+    }
     let checked = checked.await.unwrap();
     let told = String::from_utf8_lossy(&checked.stdout);
     assert!(

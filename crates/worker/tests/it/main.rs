@@ -84,7 +84,8 @@ struct Settled(mpsc::UnboundedSender<()>);
 #[async_trait::async_trait]
 impl Receipt for Settled {
     async fn settle(self: Box<Self>) {
-        self.0.send(()).unwrap();
+        // Not every test looks.
+        let _ = self.0.send(());
     }
 }
 
