@@ -28,9 +28,7 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
-use mnemosyne_domain::ports::{
-    Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue,
-};
+use mnemosyne_domain::ports::{Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue};
 use mnemosyne_domain::{EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue};
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_inference::LexicalEmbedder;

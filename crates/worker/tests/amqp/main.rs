@@ -98,6 +98,7 @@ async fn a_request_reaches_the_worker_and_celery_sees_it_all() {
         concurrency: 2,
         // So long that only messages can be why a job is taken.
         poll: Duration::from_secs(3_600),
+        upkeep: false,
     };
     let worker = tokio::spawn(mnemosyne_worker::run(
         Arc::clone(&app.services),

@@ -125,6 +125,7 @@ fn start(app: &TestApp) -> (JoinHandle<()>, CancellationToken) {
         queues: Queue::ALL.to_vec(),
         concurrency: 1,
         poll: Duration::from_millis(100),
+        upkeep: false,
     };
     let stop = CancellationToken::new();
     let worker = mnemosyne_worker::run(Arc::clone(&app.services), settings, stop.clone());

@@ -677,6 +677,7 @@ mod tests {
                 kind,
                 span: start..100 + text.len(),
                 page: None,
+                page_turns: Vec::new(),
             });
         }
         let item = ItemUid::from_store("i".into());
@@ -705,6 +706,7 @@ mod tests {
             kind: BlockKind::Code,
             span: 0..text.len(),
             page: None,
+            page_turns: Vec::new(),
         }];
         let chunks = [
             chunk(&item, 0, 0, &text[..8], &[]),
