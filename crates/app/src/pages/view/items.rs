@@ -45,6 +45,11 @@ pub struct ItemFacts {
 }
 
 impl ItemFacts {
+    /// How many pages or sections it has, in words.
+    pub fn extent(&self) -> Option<String> {
+        self.pages.map(|pages| self.page_kind.count(pages))
+    }
+
     /// The first six authors and how many more there are.
     pub fn authors_text(&self) -> String {
         let shown = self

@@ -240,6 +240,11 @@ pub struct ItemRow {
 }
 
 impl ItemRow {
+    /// How many pages or sections it has, in words.
+    pub fn extent(&self) -> Option<String> {
+        self.pages.map(|pages| self.page_kind.count(pages))
+    }
+
     /// Its page.
     pub fn href(&self) -> String {
         format!("/items/{}/", self.uid)

@@ -68,15 +68,18 @@ impl Hit {
         format!("{address}#c-{}", self.chunk_uid)
     }
 
+    /// The page or section it begins on, to cite by.
+    pub fn place(&self) -> Option<String> {
+        self.page.map(|page| self.page_kind.cite(page))
+    }
+
     /// Title, headings, page and library in one line, to cite by.
     pub fn citation(&self) -> String {
         let mut parts = vec![format!("“{}”", self.item_title)];
         if !self.heading_path.is_empty() {
             parts.push(self.heading_path.join(" › "));
         }
-        if let Some(page) = self.page {
-            parts.push(self.page_kind.cite(page));
-        }
+        parts.extend(self.place());
         format!("{} ({})", parts.join(", "), self.library.name)
     }
 }
