@@ -242,7 +242,8 @@ class Fleet:
                     self.sql("SELECT item_uid, chunks FROM mnemosyne_job WHERE status = 'completed'")}
             nodes = {row[0]: row[1] for row in self.neo4j.query(
                 "MATCH (i:Item) OPTIONAL MATCH (i)-[:HAS_CHUNK]->(c:Chunk) "
-                "RETURN i.uid, [i.embedding_status, count(c), count(DISTINCT c.uid), count(c.embedding)]")}
+                "WITH i, count(c) AS chunks, count(DISTINCT c.uid) AS distinct, count(c.embedding) AS vectors "
+                "RETURN i.uid, [i.embedding_status, chunks, distinct, vectors]")}
             claims = {}
             for holder, digest in self.sql("SELECT holder, digest FROM mnemosyne_blob_claim"):
                 claims.setdefault(holder, set()).add(digest)

@@ -470,9 +470,14 @@ fn assemble(builder: &mut DocumentBuilder, pages: &[PageRows], style: &Style) {
         let mut index = 0;
         while index < rows.len() {
             if let Some(end) = code_end(rows, index, style) {
-                settle(builder, &mut pending);
-                builder.page = Some(number);
-                builder.push(BlockKind::Code, &code_text(&rows[index..end]));
+                let begins_page = index == 0;
+                add_code(
+                    builder,
+                    &mut pending,
+                    &code_text(&rows[index..end]),
+                    number,
+                    begins_page,
+                );
                 index = end;
                 continue;
             }
@@ -489,6 +494,32 @@ fn assemble(builder: &mut DocumentBuilder, pages: &[PageRows], style: &Style) {
         }
     }
     settle(builder, &mut pending);
+}
+
+/// Code at the beginning of a page goes on with the code that ended the page before: what was settled since would stand between.
+fn add_code(
+    builder: &mut DocumentBuilder,
+    pending: &mut Option<Pending>,
+    code: &str,
+    page: u32,
+    begins_page: bool,
+) {
+    if let Some(before) = pending
+        && before.kind == BlockKind::Code
+        && begins_page
+    {
+        before.text.push('\n');
+        before.turns.push((before.text.len(), page));
+        before.text.push_str(code);
+        return;
+    }
+    settle(builder, pending);
+    *pending = Some(Pending {
+        kind: BlockKind::Code,
+        text: code.to_owned(),
+        page,
+        turns: Vec::new(),
+    });
 }
 
 fn settle(builder: &mut DocumentBuilder, pending: &mut Option<Pending>) {
@@ -640,6 +671,11 @@ fn begins_paragraph(before: &[Row], row: &Row, style: &Style) -> bool {
         return true;
     }
     if !is_item && before.len() == 1 && indent > em * 0.7 && is_ragged_end {
+        return true;
+    }
+    // A short numbered line over a sentence is no item that the sentence goes on in.
+    let ends_early = previous.right() < row.column_right - column_width * 0.4;
+    if is_item && ends_early && text.chars().next().is_some_and(char::is_uppercase) {
         return true;
     }
     is_ragged_end && ends_sentence && !is_short_lined(before, column_width)

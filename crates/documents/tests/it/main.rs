@@ -215,11 +215,35 @@ fn each_row_of_a_table_over_pages_is_in_the_text() {
         let row = format!("Station {station} | {depth:.1} | ");
         assert!(text.contains(&row), "{row:?} is missing");
     }
+    assert!(
+        text.contains("1. The sounding line\n\nThe pole was set"),
+        "{text}"
+    );
     // The heads and feet of the pages are no part of it.
     assert!(
         !text.contains("Harbour Office of Wickstead") && !text.contains("- 2 -"),
         "{text}"
     );
+}
+
+#[test]
+fn code_over_a_page_break_is_one_block() {
+    let all = facts();
+    let manual = all
+        .iter()
+        .find(|facts| facts.file == "kestrel.xelatex.pdf")
+        .expect("a document");
+    let document = read(manual);
+    let code = document
+        .blocks
+        .iter()
+        .find(|block| document.text[block.span.clone()].contains("struct kestrel_status"))
+        .expect("the code");
+    assert_eq!((code.kind, code.page), (BlockKind::Code, Some(2)));
+    let text = &document.text[code.span.clone()];
+    assert!(text.ends_with("};"), "{text}");
+    let field = code.span.start + text.find("uint8_t zone").expect("a field");
+    assert_eq!(document.page_at(field), Some(3));
 }
 
 #[test]

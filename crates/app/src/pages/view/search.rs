@@ -77,6 +77,11 @@ impl Hit {
         self.page.map(|page| self.page_kind.cite(page))
     }
 
+    /// The page or section it begins on, to cite by.
+    pub fn place(&self) -> Option<String> {
+        self.page.map(|page| self.page_kind.cite(page))
+    }
+
     /// Title, headings, page and library in one line, to cite by.
     pub fn citation(&self) -> String {
         let mut parts = vec![format!("“{}”", self.item_title)];
