@@ -73,7 +73,9 @@ def main_job(checks, fleet):
         assert {job["status"] for job in ended} == {"completed"}, [j["error"] for j in ended if j["error"]]
         for number in (0, 7, DOCUMENTS - 1):
             answer = fleet.search("harbour", f"quoxel{number}")
-            assert answer["results"][0]["item_title"] == f"Report {number}", answer["results"][:2]
+            # The vectors of the fake are no better than its words, so it is the words that must lead there.
+            first = [hit["item_title"] for hit in answer["results"] if (hit["legs"].get("fulltext") or {}).get("rank") == 1]
+            assert first == [f"Report {number}"], answer["results"][:2]
             assert answer["degraded"] == [], answer
         holders = {row[0] for row in fleet.sql("SELECT DISTINCT status FROM mnemosyne_job")}
         assert holders == {"completed"}
