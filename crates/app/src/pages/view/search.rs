@@ -72,11 +72,6 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// The page or section, to cite by.
-    pub fn place(&self) -> Option<String> {
-        self.page.map(|page| self.page_kind.cite(page))
-    }
-
     /// The page or section it begins on, to cite by.
     pub fn place(&self) -> Option<String> {
         self.page.map(|page| self.page_kind.cite(page))
