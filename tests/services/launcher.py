@@ -747,6 +747,10 @@ class S3(Server):
     def fill(self):
         for bucket in self.BUCKETS:
             status, text = self.request("PUT", bucket)
+            # MinIO says that it is healthy a moment before it serves.
+            while status == 503 and self.running:
+                time.sleep(0.1)
+                status, text = self.request("PUT", bucket)
             if status != 200:
                 raise RuntimeError(f"{self.name}: the bucket {bucket} cannot be made: {status} {text}")
 
