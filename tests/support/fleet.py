@@ -106,8 +106,10 @@ class Fleet:
             self.neo4j = next(server for name, server in self.servers.servers.items() if name.startswith("neo4j"))
             self.app = self.role("app", "app")
             self.mcp = self.role("mcp", "mcp")
-            self.workers = [self.role(f"worker-{n}", "worker", "--hostname", f"w{n}@%h")
-                            for n in range(self.wanted_workers)]
+            # The first one has the name that every worker has by itself; further ones of one machine need their own.
+            self.workers = [self.role("worker-0", "worker")]
+            self.workers += [self.role(f"worker-{n}", "worker", "--hostname", f"w{n}@%h")
+                             for n in range(1, self.wanted_workers)]
         except BaseException:
             self.servers.__exit__(None, None, None)
             raise
