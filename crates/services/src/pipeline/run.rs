@@ -104,7 +104,7 @@ impl Services {
             ..progress.update()
         };
         // What a lease that ended meanwhile means is decided where heartbeats are kept.
-        self.tell(lease, update).await.map_err(internal)?;
+        self.tell(lease, update).await?;
         Ok(())
     }
 
