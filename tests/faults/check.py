@@ -38,6 +38,22 @@ class Bench:
     def worker(self):
         return self.fleet.workers[0]
 
+    def begin_anew(self):
+        """Everything runs, undisturbed, and nothing is there."""
+        for server in self.fleet.servers.servers.values():
+            if server.running:
+                server.resume()
+            else:
+                server.start()
+                server.wait_ready()
+        for role in self.fleet.roles:
+            if role.process.poll() is not None:
+                role.start()
+        self.embedder.pause = 0.0
+        self.fleet.request("DELETE", "workspaces/faults/")
+        self.fleet.workspace("faults")
+        self.documents = 0
+
     def ingest(self, count=1, paragraphs=40):
         """Jobs for new documents."""
         jobs = []
@@ -358,11 +374,12 @@ def main():
                 began = time.monotonic()
                 try:
                     fault(bench)
+                except BaseException:
+                    # The next one begins with nothing, whatever this one left.
+                    bench.begin_anew()
+                    raise
                 finally:
                     print(f"       {time.monotonic() - began:.1f} s", flush=True)
-                    for role in fleet.roles:
-                        if role.process.poll() is not None:
-                            role.start()
         with checks.that("nothing is left of all that, once the workspace is deleted"):
             assert fleet.request("DELETE", "workspaces/faults/")[0] == 204
             fleet.assert_ledger(0)

@@ -129,7 +129,7 @@ impl Admitted {
         cypher(text)
             .param("scoped", self.scoped)
             .param("workspace", self.workspace.as_deref())
-            .param("libraries", libraries.map_or_else(null, |libraries| libraries))
+            .param("libraries", libraries.unwrap_or_else(null))
             .param("library", self.library.as_deref())
             .param("library_type", self.library_type)
             .param("collection", self.collection.as_deref())
