@@ -434,9 +434,9 @@ fn write_pieces(
         highlighter.mark_into(text.trim(), out);
         let _ = write!(out, "</h{level}>");
     };
-    for depth in kept..path.len() {
+    for (depth, heading) in path.iter().enumerate().skip(kept) {
         if !pieces.iter().any(|piece| depth_of(piece) == Some(depth)) {
-            write_heading(depth + 2, &path[depth], out);
+            write_heading(depth + 2, heading, out);
         }
     }
     let is_item = |piece: &Piece<'_>| piece.kind == BlockKind::ListItem;
