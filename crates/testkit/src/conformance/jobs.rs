@@ -1,6 +1,7 @@
 //! What every table of jobs promises.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -354,12 +355,12 @@ pub async fn what_waits_must_be_announced(databases: Databases) {
     let found = other.unannounced(at(9), 10).await.unwrap();
     assert_eq!(found[0].queue, Queue::Embedding);
     assert_eq!(waiting(9).await, [first.id.clone(), second.id.clone()]);
-    assert_eq!(waiting(4).await, [first.id.clone()], "recorded later");
+    assert_eq!(waiting(4).await, slice::from_ref(&first.id), "recorded later");
     assert_eq!(other.unannounced(at(9), 1).await.unwrap().len(), 1);
     jobs.announced(&[first.id.clone(), JobId::generate()])
         .await
         .unwrap();
-    assert_eq!(waiting(9).await, [second.id.clone()]);
+    assert_eq!(waiting(9).await, slice::from_ref(&second.id));
     jobs.announced(&[]).await.unwrap();
     jobs.cancel(&second.id, at(10)).await.unwrap();
     assert_eq!(waiting(20).await, [], "what is cancelled waits no more");
@@ -371,16 +372,16 @@ pub async fn what_waits_must_be_announced(databases: Databases) {
         .await
         .unwrap();
     assert_eq!(waiting(39).await, [], "not due yet");
-    assert_eq!(waiting(41).await, [first.id.clone()]);
+    assert_eq!(waiting(41).await, slice::from_ref(&first.id));
     let taken = lease(jobs, at(41)).await;
     assert_eq!(waiting(50).await, [], "what was taken needs no message");
     jobs.release(&first.id, &taken.token, at(51)).await.unwrap();
-    assert_eq!(waiting(52).await, [first.id.clone()]);
+    assert_eq!(waiting(52).await, slice::from_ref(&first.id));
     let taken = lease(jobs, at(53)).await;
     fail(jobs, &taken, FailureCode::Damaged, at(54)).await;
     assert_eq!(waiting(60).await, []);
     jobs.retry(&first.id, None, at(61)).await.unwrap();
-    assert_eq!(waiting(62).await, [first.id.clone()]);
+    assert_eq!(waiting(62).await, slice::from_ref(&first.id));
     let taken = lease(jobs, at(63)).await;
     fail(jobs, &taken, FailureCode::Damaged, at(64)).await;
     jobs.retry_failed(None, None, at(65)).await.unwrap();
@@ -779,7 +780,7 @@ pub async fn what_ends_after_a_later_one_is_superseded(databases: Databases) {
             "a" => {
                 ended = jobs.finish(id, token, JobStatus::Completed, now).await.unwrap();
                 assert_eq!(ended.outcome, LeaseOutcome::Held);
-                assert_eq!(ended.superseded, [older.job.item_uid.clone()]);
+                assert_eq!(ended.superseded, slice::from_ref(&older.job.item_uid));
             }
             "b" | "c" => {
                 let retry_at = (source_ref == "c").then(|| at(begin + 50));

@@ -20,7 +20,7 @@ async fn announce(queue: &dyn JobQueue, of: Queue) -> JobId {
         queue: of,
     };
     let sent = queue.announce(&[announcement]).await.unwrap();
-    assert_eq!(sent, [job.clone()]);
+    assert_eq!(sent, std::slice::from_ref(&job));
     job
 }
 
