@@ -120,6 +120,10 @@ impl Embedder for FlakyEmbedder {
         self.sound.model()
     }
 
+    fn floor(&self) -> Option<f32> {
+        self.sound.floor()
+    }
+
     async fn embed(
         &self,
         texts: &[EmbedText<'_>],
