@@ -425,7 +425,7 @@ pub(super) async fn switch_model(
             .write((uid.clone(), others.clone()), |transaction, (uid, others)| {
                 Box::pin(async move {
                     let query = without_others(uid, others, SWITCHED_BATCH);
-                    Ok(transaction.read_one::<Count>(query).await?)
+                    transaction.read_one::<Count>(query).await
                 })
             })
             .await?;
@@ -610,10 +610,10 @@ pub(super) async fn update_collection(
                     let known = cypher(COLLECTION_BY_UID).param("uid", uid.as_str());
                     let known = transaction.read_one::<CollectionRow>(known).await?;
                     let library = known.ok_or(StoreError::NotFound)?.library_uid;
-                    if let Some(name) = name {
-                        if any(transaction, collection_name_taken(&library, name, uid.as_str())).await? {
-                            return Err(StoreError::Conflict("name").into());
-                        }
+                    if let Some(name) = name
+                        && any(transaction, collection_name_taken(&library, name, uid.as_str())).await?
+                    {
+                        return Err(StoreError::Conflict("name").into());
                     }
                     let changed = transaction.read_one::<CollectionRow>(change.clone()).await?;
                     Ok(changed.ok_or(StoreError::NotFound)?.collection()?)
