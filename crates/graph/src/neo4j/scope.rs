@@ -2,7 +2,7 @@
 //! [`library_admitted`] (and [`item_admitted`] where it reads items) in its own text.
 
 use mnemosyne_domain::{CollectionUid, ItemUid, LibraryUid, Scope, SearchFilter};
-use neo4rs::{BoltType, Query};
+use neo4rs::Query;
 
 use super::database::{cypher, texts};
 
@@ -129,15 +129,10 @@ impl Admitted {
         cypher(text)
             .param("scoped", self.scoped)
             .param("workspace", self.workspace.as_deref())
-            .param("libraries", libraries.unwrap_or_else(null))
+            .param("libraries", libraries)
             .param("library", self.library.as_deref())
             .param("library_type", self.library_type)
             .param("collection", self.collection.as_deref())
             .param("item", self.item.as_deref())
     }
-}
-
-/// No value, as a parameter.
-pub(super) fn null() -> BoltType {
-    BoltType::from(None::<i64>)
 }
