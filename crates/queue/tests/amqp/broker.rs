@@ -142,18 +142,24 @@ impl VirtualHost {
 
     /// Messages in a queue by their state: ready, and delivered but not let go of.
     pub(crate) fn counted(&self, queue: &str) -> (u64, u64) {
+        self.listed(queue)
+            .unwrap_or_else(|| panic!("there is no queue {queue}"))
+    }
+
+    /// Whether there is a queue of this name.
+    pub(crate) fn has(&self, queue: &str) -> bool {
+        self.listed(queue).is_some()
+    }
+
+    fn listed(&self, queue: &str) -> Option<(u64, u64)> {
         let columns = ["name", "messages_ready", "messages_unacknowledged"];
         let mut arguments = vec!["list_queues", "-p", &self.name, "--quiet", "--no-table-headers"];
         arguments.extend(columns);
-        let listed = rabbitmqctl(&arguments);
-        listed
-            .lines()
-            .find_map(|line| {
-                let mut fields = line.split_whitespace();
-                let (name, ready, unsettled) = (fields.next()?, fields.next()?, fields.next()?);
-                (name == queue).then(|| (ready.parse().unwrap(), unsettled.parse().unwrap()))
-            })
-            .unwrap_or_else(|| panic!("no queue {queue} in {listed}"))
+        rabbitmqctl(&arguments).lines().find_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (name, ready, unsettled) = (fields.next()?, fields.next()?, fields.next()?);
+            (name == queue).then(|| (ready.parse().unwrap(), unsettled.parse().unwrap()))
+        })
     }
 }
 

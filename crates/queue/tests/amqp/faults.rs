@@ -96,6 +96,8 @@ async fn queues_that_are_deleted_are_made_again() {
     ready(&queue).await;
     for of in Queue::ALL {
         rabbitmqctl(&["delete_queue", "-p", &host.name, of.as_str()]);
+        // By the one who read it, before anybody misses it.
+        until("it is there again", || host.has(of.as_str()));
         let job = announced(&queue, of).await;
         settle(heard(&queue, &job).await).await;
     }
