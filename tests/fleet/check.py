@@ -67,6 +67,17 @@ def before_migrate(checks, fleet):
             assert dependency in names, (dependency, body)
 
 
+def probes(checks, fleet):
+    with checks.that("every role can be asked for its health from inside, as containers do"):
+        for role, variable in ((fleet.app, "MNEMOSYNE_APP_LISTEN"), (fleet.mcp, "MNEMOSYNE_MCP_LISTEN")):
+            address = role.address.removeprefix("http://").rstrip("/")
+            assert fleet.command("healthcheck", role.name, **{variable: address}).stdout == "ok\n"
+        assert fleet.command("healthcheck", "worker").stdout == "ok\n"
+        assert fleet.command("healthcheck", "worker", "--hostname", "w1@%h").stdout == "ok\n"
+        missing = fleet.command("healthcheck", "worker", "--hostname", "nobody@%h", check=False)
+        assert missing.returncode == 1 and "no answer" in missing.stderr, missing
+
+
 def main_job(checks, fleet):
     with checks.that("documents of the Daedalus bucket are taken in by two workers, and found"):
         assert fleet.request("GET", "workspaces/")[0] == 200
@@ -208,6 +219,7 @@ def main():
     embedder = Embedder()
     with Fleet(workers=2, **embedder.environment()) as fleet:
         before_migrate(checks, fleet)
+        probes(checks, fleet)
         completes, fails = main_job(checks, fleet)
         scopes(checks, fleet)
         if len(sys.argv) > 1:

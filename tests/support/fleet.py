@@ -141,9 +141,9 @@ class Fleet:
             environment = {n: v for n, v in environment.items() if not n.startswith("CELERY_")}
         return environment
 
-    def command(self, *arguments, check=True):
-        done = subprocess.run([self.executable, *arguments], env=self.environment_of("worker"), cwd=self.folder,
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    def command(self, *arguments, check=True, **variables):
+        done = subprocess.run([self.executable, *arguments], cwd=self.folder,
+                              env={**self.environment_of("worker"), **variables}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -244,6 +244,9 @@ pub(crate) struct ConfigArgs {
 pub(crate) struct HealthcheckArgs {
     /// app, mcp or worker
     pub(crate) role: String,
+    /// Name of the worker on the broker, where it has one of its own
+    #[arg(long, short = 'n', value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
 }
 
 impl Command {

@@ -1,18 +1,26 @@
-//! `healthcheck`: a probe for where there is no curl.
+//! `healthcheck`: a probe for where there is no curl. A worker of a fleet is asked over the broker, as Celery's tools do.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use mnemosyne_config::Config;
+use mnemosyne_queue::amqp::BrokerUrl;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cli::HealthcheckArgs;
+use crate::roles::node_name;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(args: &HealthcheckArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    if let ("worker", Some(url)) = (args.role.as_str(), &config.servers.broker) {
+        let url = BrokerUrl::parse(url.expose()).context("CELERY_BROKER_URL")?;
+        mnemosyne_queue::amqp::ping(&url, &node_name(args.hostname.as_deref()), PATIENCE).await?;
+        println!("ok");
+        return Ok(ExitCode::SUCCESS);
+    }
     let (mut address, path) = match args.role.as_str() {
         "app" | "worker" => (config.http.app_listen, "/live/"),
         "mcp" => (config.http.mcp_listen, "/mcp/health"),
