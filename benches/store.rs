@@ -202,7 +202,10 @@ async fn fill(
             })
             .collect();
         store.stage_concepts(&uid, &concepts).await.unwrap();
-        store.publish_item(&uid, Utc::now()).await.unwrap();
+        store
+            .publish_item(&uid, drafts.len() as u64, Utc::now())
+            .await
+            .unwrap();
     }
     libraries
 }

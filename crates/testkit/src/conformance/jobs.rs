@@ -777,7 +777,7 @@ pub async fn what_ends_after_a_later_one_is_superseded(databases: Databases) {
             "a" => {
                 ended = jobs.finish(id, token, JobStatus::Completed, now).await.unwrap();
                 assert_eq!(ended.outcome, LeaseOutcome::Held);
-                assert_eq!(ended.superseded, [older.job.item_uid.clone()]);
+                assert_eq!(ended.superseded, std::slice::from_ref(&older.job.item_uid));
             }
             "b" | "c" => {
                 let retry_at = (source_ref == "c").then(|| at(begin + 50));
