@@ -203,7 +203,7 @@ async fn fill(
             .collect();
         store.stage_concepts(&uid, &concepts).await.unwrap();
         store
-            .publish_item(&uid, CHUNKS_OF_ITEM as u64, Utc::now())
+            .publish_item(&uid, drafts.len() as u64, Utc::now())
             .await
             .unwrap();
     }
