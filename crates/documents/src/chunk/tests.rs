@@ -221,18 +221,21 @@ fn days_of_chunks(document: &Document) -> Vec<String> {
 
 #[test]
 fn short_entries_stand_alone_under_their_own_date() {
-    let long = "Fog again <3> and the stove went out. ".repeat(60);
-    let document = markdown(&format!(
-        "# Log\n\n## 2022-02-02\n\nDid not sail <2>.\n\n## 2022-02-03\n\n{long}\n\n## 2022-02-04\n\n\
-         ## 2022-02-05\n\nLeft <5>.\n\n## 2022-02-06\n"
-    ));
-    assert_eq!(days_of_chunks(&document), ["2", "3", "5"]);
-    // The same where dates are lines of text.
-    let document = markdown(&format!(
-        "# Log\n\n2 February 2022\n\nDid not sail <2>.\n\n3 February 2022\n\n{long}\n\n4 February 2022\n\n\
-         5 February 2022\n\nLeft <5>."
-    ));
-    assert_eq!(days_of_chunks(&document), ["2", "3", "5"]);
+    // An entry that fits into a chunk with the one before, and one that does not.
+    for times in [20, 60] {
+        let next = "Fog again <3> and the stove went out. ".repeat(times);
+        let document = markdown(&format!(
+            "# Log\n\n## 2022-02-02\n\nDid not sail <2>.\n\n## 2022-02-03\n\n{next}\n\n## 2022-02-04\n\n\
+             ## 2022-02-05\n\nLeft <5>.\n\n## 2022-02-06\n"
+        ));
+        assert_eq!(days_of_chunks(&document), ["2", "3", "5"]);
+        // The same where dates are lines of text.
+        let document = markdown(&format!(
+            "# Log\n\n2 February 2022\n\nDid not sail <2>.\n\n3 February 2022\n\n{next}\n\n4 February 2022\n\n\
+             5 February 2022\n\nLeft <5>."
+        ));
+        assert_eq!(days_of_chunks(&document), ["2", "3", "5"]);
+    }
 }
 
 #[test]
