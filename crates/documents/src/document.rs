@@ -166,8 +166,8 @@ impl Document {
 pub struct ChunkDraft {
     /// Its bytes in [`Document::text`]; its text is exactly that slice.
     pub span: Range<usize>,
-    /// The headings it stands under, outermost first.
+    /// The headings that most of it stands under, outermost first.
     pub heading_path: Vec<String>,
-    /// Page or section on which it begins; what it repeats of the chunk before does not count.
+    /// Page or section on which that part of it begins; what it repeats of the chunk before does not count.
     pub page: Option<u32>,
 }

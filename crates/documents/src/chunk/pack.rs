@@ -199,11 +199,16 @@ impl Packer<'_> {
             {
                 span.start = start;
             }
+            let section = self.main_section(chunk);
+            // Path and page name the same place. What is repeated from the chunk before does not count.
+            let place = chunk
+                .iter()
+                .find(|piece| piece.section == section)
+                .unwrap_or(&chunk[0]);
             drafts.push(ChunkDraft {
                 span,
-                heading_path: self.sections[self.main_section(chunk)].clone(),
-                // What is repeated from the chunk before does not count.
-                page: document.page_at(chunk[0].span.start),
+                heading_path: self.sections[section].clone(),
+                page: document.page_at(place.span.start),
             });
             before = Some(chunk);
         }

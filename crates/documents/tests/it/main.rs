@@ -173,12 +173,23 @@ fn passages_stand_on_the_pages_that_other_programs_give() {
         }
         let kind = LibraryType::parse(&facts.library_type).expect("a type");
         let mut last = Some(0);
+        let mut holder = None;
         for draft in chunk(&document, kind.profile()) {
             let ends_on = document.page_at(draft.span.end - 1);
             if draft.page < last || draft.page > ends_on || draft.page < document.page_at(draft.span.start) {
                 wrong.push(format!("{}: a chunk on {:?}", facts.file, draft.page));
             }
             last = draft.page;
+            let holds = !places(&document.text[draft.span], &facts.phrase).is_empty();
+            if holds && holder.is_none() {
+                holder = draft.page;
+            }
+        }
+        if holder != expected {
+            wrong.push(format!(
+                "{}: its chunk is on {holder:?}, not {expected:?}",
+                facts.file
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
