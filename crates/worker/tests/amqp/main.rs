@@ -43,7 +43,7 @@ fn virtual_host() -> String {
     let user = login.trim_start_matches("amqp://").split(':').next().unwrap();
     rabbitmqctl(&["add_vhost", &name]);
     rabbitmqctl(&["set_permissions", "-p", &name, user, ".*", ".*", ".*"]);
-    let authority = url.splitn(4, '/').nth(2).unwrap();
+    let authority = url.split('/').nth(2).unwrap();
     format!("amqp://{authority}/{name}")
 }
 
