@@ -1,7 +1,7 @@
 //! Libraries and their collections.
 
 use chrono::{DateTime, Utc};
-use mnemosyne_domain::ports::{LibraryFilter, LibraryUpdate, Removed};
+use mnemosyne_domain::ports::{LibraryFilter, LibraryOrder, LibraryTotals, LibraryUpdate, Removed};
 use mnemosyne_domain::{
     Collection, CollectionUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Scope,
     StoreError, StoreResult, VectorSpace, WorkspaceId,
@@ -219,28 +219,66 @@ macro_rules! listed_libraries {
 const COUNT_LIBRARIES: &str = concat!(listed_libraries!(), "RETURN count(l) AS count");
 const LIST_LIBRARIES: &str = concat!(
     listed_libraries!(),
-    "WITH l ORDER BY l.name SKIP $offset LIMIT $limit RETURN ",
+    "WITH l, CASE $order WHEN 1 THEN l.created_at WHEN 2 THEN l.item_count WHEN 3 THEN l.chunk_count END AS down \
+     ORDER BY down DESC, l.name SKIP $offset LIMIT $limit RETURN ",
     library_columns!()
 );
+const TOTAL_LIBRARIES: &str = concat!(
+    listed_libraries!(),
+    "RETURN count(l) AS libraries, coalesce(sum(l.item_count), 0) AS items, coalesce(sum(l.chunk_count), 0) AS chunks"
+);
+
+/// Sums over libraries.
+#[derive(Deserialize)]
+struct TotalsRow {
+    libraries: i64,
+    items: i64,
+    chunks: i64,
+}
+
+/// The condition of a list of libraries.
+fn listed(filter: &LibraryFilter, text: &'static str) -> Query {
+    let name_contains = filter.name_contains.as_deref().map(str::to_lowercase);
+    Admitted::inside(filter.scope.as_ref())
+        .library_type(filter.library_type.map(|kind| kind.as_str()))
+        .query(text)
+        .param("only_workspaces", filter.only_workspaces)
+        .param("name_contains", name_contains)
+}
+
+pub(super) async fn library_totals(
+    database: &Database,
+    filter: &LibraryFilter,
+) -> StoreResult<LibraryTotals> {
+    let rows = database
+        .read::<TotalsRow>(listed(filter, TOTAL_LIBRARIES))
+        .await?;
+    Ok(rows
+        .into_iter()
+        .next()
+        .map_or_else(LibraryTotals::default, |row| LibraryTotals {
+            libraries: row.libraries.unsigned_abs(),
+            items: row.items.unsigned_abs(),
+            chunks: row.chunks.unsigned_abs(),
+        }))
+}
 
 pub(super) async fn libraries(
     database: &Database,
     filter: &LibraryFilter,
     page: PageRequest,
 ) -> StoreResult<Page<Library>> {
-    let admitted =
-        Admitted::inside(filter.scope.as_ref()).library_type(filter.library_type.map(|kind| kind.as_str()));
-    let name_contains = filter.name_contains.as_deref().map(str::to_lowercase);
-    let with_filter = |text| {
-        admitted
-            .query(text)
-            .param("only_workspaces", filter.only_workspaces)
-            .param("name_contains", name_contains.as_deref())
+    let order = match filter.order {
+        LibraryOrder::ByName => 0_i64,
+        LibraryOrder::NewestFirst => 1,
+        LibraryOrder::MostItemsFirst => 2,
+        LibraryOrder::MostChunksFirst => 3,
     };
     page_of(
         database,
-        with_filter(COUNT_LIBRARIES),
-        with_filter(LIST_LIBRARIES)
+        listed(filter, COUNT_LIBRARIES),
+        listed(filter, LIST_LIBRARIES)
+            .param("order", order)
             .param("offset", number(page.offset))
             .param("limit", number(page.limit)),
         LibraryRow::library,

@@ -26,8 +26,8 @@ mod vectors;
 
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{
-    ChunkVector, ConceptFilter, Health, ItemFilter, KnowledgeStore, LibraryFilter, LibraryUpdate,
-    PublishOutcome, Removed, StoreReport, VectorQuery,
+    ChunkVector, ConceptFilter, Health, ItemFilter, KnowledgeStore, LibraryFilter, LibraryTotals,
+    LibraryUpdate, PublishOutcome, Removed, StoreReport, VectorQuery,
 };
 use mnemosyne_domain::{
     Chunk, ChunkHit, ChunkUid, Collection, CollectionUid, Concept, ConceptMention, ConceptUid, Item, ItemUid,
@@ -163,6 +163,10 @@ impl KnowledgeStore for Neo4jStore {
 
     async fn library_by_name(&self, name: &str) -> StoreResult<Option<Library>> {
         libraries::library_by_name(&self.database, name).await
+    }
+
+    async fn library_totals(&self, filter: &LibraryFilter) -> StoreResult<LibraryTotals> {
+        libraries::library_totals(&self.database, filter).await
     }
 
     async fn libraries(&self, filter: &LibraryFilter, page: PageRequest) -> StoreResult<Page<Library>> {
