@@ -28,6 +28,9 @@ TASK = "library.tasks.ingest_from_daedalus"
 QUEUES = ("celery", "embedding", "batch")
 PATIENCE = 60
 
+# Celery prefers these to what it is told below, and the launcher of the servers sets them.
+for variable in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+    os.environ.pop(variable, None)
 app = celery.Celery("check", broker=BROKER, backend="rpc://")
 
 
