@@ -118,11 +118,6 @@ const HOLD_UNSETTLED: Duration = Duration::from_secs(60);
 /// Connections to PostgreSQL besides those that jobs use.
 const DATABASE_CONNECTIONS: u32 = 10;
 
-/// The name of this machine, as `gethostname` gives it.
-pub(crate) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 /// Opens what the configuration chooses, makes what is missing in the data folder, and binds the use cases to it. Servers
 /// are not asked whether they are there. `worker` is the name that a worker in this process has, if there is one.
 pub(crate) async fn open(config: Config, worker: Option<&str>) -> anyhow::Result<Context> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mnemosyne_config::Config;
 use mnemosyne_mcp::{McpLimits, McpSettings};
+use mnemosyne_queue::amqp::host_name;
 use mnemosyne_worker::WorkerSettings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -67,7 +68,7 @@ pub(crate) async fn worker(args: WorkerArgs, config: Config) -> anyhow::Result<E
 /// The name of a worker: `celery@HOST`, or the one that was given, which gets this machine's name where it has none. `%h`
 /// is this machine's name, as Celery has it.
 pub(crate) fn node_name(given: Option<&str>) -> String {
-    let host = context::host_name();
+    let host = host_name();
     let name = given.unwrap_or("celery@%h").replace("%h", &host);
     if name.contains('@') {
         name
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_worker_is_named_as_celery_names_one() {
-        let host = context::host_name();
+        let host = host_name();
         assert_eq!(node_name(None), format!("celery@{host}"));
         assert_eq!(node_name(Some("second@%h")), format!("second@{host}"));
         assert_eq!(node_name(Some("second")), format!("second@{host}"));

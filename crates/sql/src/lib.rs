@@ -2,5 +2,6 @@
 
 pub mod postgres;
 mod rows;
+mod schema;
 pub mod sqlite;
 mod time;

@@ -15,8 +15,8 @@ use super::legs::{Plan, plan};
 use super::scope::{Admitted, item_admitted, library_admitted};
 use super::spaces::Names;
 
-/// Up to how many chunks are compared one by one. Measured with 384 dimensions: the index takes as long as some 3,000
-/// comparisons when it is asked for enough to fill a page from a hundredth of the graph.
+/// Up to how many chunks are compared one by one. A judgement from times taken with 384 dimensions: asked for enough to fill
+/// a page from a hundredth of the graph, the index takes about as long as so many comparisons.
 const EXACT_CHUNKS: u64 = 3_000;
 
 /// How many neighbours the index is asked for at the least: the more, the fewer it misses.

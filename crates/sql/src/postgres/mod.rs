@@ -10,13 +10,14 @@ mod tokens;
 
 use std::time::Duration;
 
+use mnemosyne_domain::StoreResult;
 use mnemosyne_domain::ports::Health;
-use mnemosyne_domain::{StoreError, StoreResult};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{PgPool, Postgres, Transaction};
 
 use self::errors::store_error;
+use crate::schema::{check_version, migrate_error};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 
@@ -68,11 +69,14 @@ impl PostgresDatabase {
         Self { pool }
     }
 
-    /// Brings the schema up to date; [`StoreError::Schema`] where a newer version of Mnemosyne wrote it. A database that
+    /// Brings the schema up to date; [`Schema`](mnemosyne_domain::StoreError::Schema) where a newer version of Mnemosyne wrote it. A database that
     /// Django made keeps its users and sessions. May be repeated, and run by several processes at once: one migrates, and
     /// the others find its work.
     pub async fn migrate(&self) -> StoreResult<()> {
-        MIGRATIONS.run(&self.pool).await.map_err(migrate_error)
+        MIGRATIONS
+            .run(&self.pool)
+            .await
+            .map_err(|error| migrate_error(&MIGRATIONS, error, store_error))
     }
 
     /// Waits for what goes on and closes all connections.
@@ -85,35 +89,6 @@ impl PostgresDatabase {
     }
 }
 
-fn migrate_error(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::VersionMissing(version) => newer(version),
-        MigrateError::VersionMismatch(_)
-        | MigrateError::VersionTooNew(..)
-        | MigrateError::VersionTooOld(..) => StoreError::Schema(format!(
-            "the database was written by another version of Mnemosyne: {error}"
-        )),
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => store_error(error),
-        other => StoreError::Unavailable(other.to_string()),
-    }
-}
-
-fn newer(version: i64) -> StoreError {
-    StoreError::Schema(format!(
-        "a newer version of Mnemosyne wrote this database (schema {version}, this program knows {}); use that version, or \
-         the backup from before it",
-        known_version()
-    ))
-}
-
-fn known_version() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or_default()
-}
-
 #[async_trait::async_trait]
 impl Health for PostgresDatabase {
     async fn check(&self) -> StoreResult<()> {
@@ -122,12 +97,6 @@ impl Health for PostgresDatabase {
                 .fetch_one(&self.pool)
                 .await
                 .map_err(store_error)?;
-        match version.unwrap_or_default() {
-            version if version > known_version() => Err(newer(version)),
-            version if version < known_version() => {
-                Err(StoreError::Schema("`migrate` has not been run".to_owned()))
-            }
-            _ => Ok(()),
-        }
+        check_version(&MIGRATIONS, version)
     }
 }

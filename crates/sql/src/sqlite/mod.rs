@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use mnemosyne_domain::ports::Health;
 use mnemosyne_domain::{StoreError, StoreResult};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use self::errors::store_error;
+use crate::schema::{check_version, migrate_error};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -78,7 +79,10 @@ impl SqliteDatabase {
         .await
         .map_err(|error| StoreError::Unavailable(error.to_string()))?
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        MIGRATIONS.run(&write).await.map_err(migrate_error)?;
+        MIGRATIONS
+            .run(&write)
+            .await
+            .map_err(|error| migrate_error(&MIGRATIONS, error, store_error))?;
         drop(held);
         let read =
             pool(READERS).connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
@@ -107,35 +111,6 @@ fn private() -> OpenOptions {
     options
 }
 
-fn migrate_error(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::VersionMissing(version) => newer(version),
-        MigrateError::VersionMismatch(_)
-        | MigrateError::VersionTooNew(..)
-        | MigrateError::VersionTooOld(..) => StoreError::Schema(format!(
-            "the database was written by another version of Mnemosyne: {error}"
-        )),
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => store_error(error),
-        other => StoreError::Unavailable(other.to_string()),
-    }
-}
-
-fn newer(version: i64) -> StoreError {
-    StoreError::Schema(format!(
-        "a newer version of Mnemosyne wrote this database (schema {version}, this program knows {}); use that version, or \
-         the backup from before it",
-        known_version()
-    ))
-}
-
-fn known_version() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or_default()
-}
-
 #[async_trait::async_trait]
 impl Health for SqliteDatabase {
     async fn check(&self) -> StoreResult<()> {
@@ -144,12 +119,6 @@ impl Health for SqliteDatabase {
                 .fetch_one(&self.read)
                 .await
                 .map_err(store_error)?;
-        match version.unwrap_or_default() {
-            version if version > known_version() => Err(newer(version)),
-            version if version < known_version() => {
-                Err(StoreError::Schema("`migrate` has not been run".to_owned()))
-            }
-            _ => Ok(()),
-        }
+        check_version(&MIGRATIONS, version)
     }
 }
