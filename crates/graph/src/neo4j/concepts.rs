@@ -27,12 +27,16 @@ const RELATED_ITEMS: i64 = 200;
 /// How many edges one statement makes.
 const EDGE_BATCH: usize = 1000;
 
+/// What a staged item has before its concepts are written.
 #[derive(Deserialize)]
-struct Position {
-    position: u32,
+struct Before {
+    positions: Vec<u32>,
+    /// Whether an earlier run wrote concepts. All edges that come from them are written and removed with these.
+    linked: bool,
 }
 
-const POSITIONS: &str = "MATCH (:Item {uid: $item})-[:HAS_CHUNK]->(c:Chunk) RETURN c.position AS position";
+const BEFORE: &str = "MATCH (i:Item {uid: $item}) RETURN [(i)-[:HAS_CHUNK]->(c:Chunk) | c.position] AS positions, \
+    EXISTS { (i)-[:REFERENCES]->() } AS linked";
 const MERGE_CONCEPTS: &str = "UNWIND $rows AS row MERGE (c:Concept {uid: row.uid}) \
     ON CREATE SET c.name = row.name, c.normal_name = row.normal_name, c.terms = row.terms, c.kind = row.kind, \
     c.extracted_by = row.extracted_by";
@@ -70,18 +74,17 @@ pub(super) async fn stage_concepts(
         Edges { concepts, pairs }
     })
     .await?;
-    database
+    let anew = database
         .write((item.clone(), edges), |transaction, (item, edges)| {
             Box::pin(async move {
-                let (library, _) = lock_staged(transaction, item).await?;
-                removal::remove_concepts_of(transaction, &[item.to_string()]).await?;
-                let there = cypher(POSITIONS).param("item", item.as_str());
-                let there: HashSet<u32> = transaction
-                    .read::<Position>(there)
-                    .await?
-                    .into_iter()
-                    .map(|row| row.position)
-                    .collect();
+                let staged = lock_staged(transaction, item).await?;
+                let before = cypher(BEFORE).param("item", item.as_str());
+                let before = transaction.read_one::<Before>(before).await?;
+                let before = before.ok_or(StoreError::NotFound)?;
+                if before.linked {
+                    removal::remove_concepts_of(transaction, &[item.to_string()]).await?;
+                }
+                let there: HashSet<u32> = before.positions.into_iter().collect();
                 let rows = EdgeRows::of(item, edges, &there);
                 for (text, rows) in [
                     (MERGE_CONCEPTS, rows.concepts),
@@ -93,15 +96,17 @@ pub(super) async fn stage_concepts(
                         let query = cypher(text)
                             .param("rows", batch)
                             .param("item", item.as_str())
-                            .param("library", library.as_str());
+                            .param("library", staged.library_uid.as_str());
                         transaction.run(query).await?;
                     }
                 }
-                Ok(())
+                Ok(before.linked)
             })
         })
         .await?;
-    removal::remove_orphans(database).await?;
+    if anew {
+        removal::remove_orphans(database).await?;
+    }
     Ok(())
 }
 

@@ -36,24 +36,34 @@ struct State {
     embedding_status: String,
     gone: bool,
     title: String,
+    /// Whether an earlier run, or an earlier part of this one, left chunks.
+    has_chunks: bool,
 }
 
 /// Takes the lock on an item, which keeps its removal away until the commit.
 const LOCK_ITEM: &str = "MATCH (i:Item {uid: $item}) SET i.changes = coalesce(i.changes, 0) + 1 \
     WITH i RETURN i.library_uid AS library_uid, i.embedding_status AS embedding_status, i.gone IS NOT NULL AS gone, \
-    i.title AS title";
+    i.title AS title, EXISTS { (i)-[:HAS_CHUNK]->() } AS has_chunks";
 
-/// The library and the title of an item that is staged, locked until the commit.
-pub(super) async fn lock_staged(
-    transaction: &mut Transaction,
-    item: &ItemUid,
-) -> Result<(String, String), Failure> {
+/// An item that is staged, locked until the commit.
+pub(super) struct Staged {
+    pub(super) library_uid: String,
+    title: String,
+    has_chunks: bool,
+}
+
+/// Takes the lock on an item that is staged.
+pub(super) async fn lock_staged(transaction: &mut Transaction, item: &ItemUid) -> Result<Staged, Failure> {
     let lock = cypher(LOCK_ITEM).param("item", item.as_str());
     match transaction.read_one::<State>(lock).await? {
         None => Err(StoreError::NotFound.into()),
         Some(state) if state.gone => Err(StoreError::NotFound.into()),
         Some(state) if state.embedding_status != "processing" => Err(StoreError::Conflict("item").into()),
-        Some(state) => Ok((state.library_uid, state.title)),
+        Some(state) => Ok(Staged {
+            library_uid: state.library_uid,
+            title: state.title,
+            has_chunks: state.has_chunks,
+        }),
     }
 }
 
@@ -95,7 +105,7 @@ pub(super) async fn stage_item(database: &Database, item: NewItem) -> StoreResul
     let create = create_item(&item)?;
     for _ in 0..2 {
         let (item, create) = (item.clone(), create.clone());
-        let earlier = database
+        let (earlier, anew) = database
             .write((item, create), |transaction, (item, create)| {
                 Box::pin(async move {
                     let place = || {
@@ -110,13 +120,14 @@ pub(super) async fn stage_item(database: &Database, item: NewItem) -> StoreResul
                         .await?
                         .ok_or(StoreError::NotFound)?;
                     let known = cypher(LOCK_ITEM).param("item", item.uid.as_str());
-                    let mut left = None;
+                    let (mut left, mut anew) = (None, false);
                     if let Some(known) = transaction.read_one::<State>(known).await? {
                         if !known.gone && known.embedding_status != "processing" {
                             return Err(StoreError::Conflict("item").into());
                         }
                         let items = vec![item.uid.to_string()];
                         let retired = removal::retire(transaction, items, GoneReason::Deleted).await?;
+                        anew = true;
                         if retired.is_left() {
                             left = Some(retired);
                         }
@@ -124,15 +135,16 @@ pub(super) async fn stage_item(database: &Database, item: NewItem) -> StoreResul
                     if left.is_none() {
                         transaction.run(create.clone()).await?;
                     }
-                    Ok(left)
+                    Ok((left, anew))
                 })
             })
             .await?;
         match earlier {
-            None => {
+            None if anew => {
                 removal::remove_orphans(database).await?;
                 return Ok(());
             }
+            None => return Ok(()),
             Some(retired) => removal::sweep(database, retired.items()).await?,
         }
     }
@@ -191,16 +203,18 @@ pub(super) async fn stage_chunks(
     database
         .write((item.clone(), batches), |transaction, (item, batches)| {
             Box::pin(async move {
-                let (library, title) = lock_staged(transaction, item).await?;
-                let title_terms = analysis::passage_text(&title);
+                let staged = lock_staged(transaction, item).await?;
+                let title_terms = analysis::passage_text(&staged.title);
                 for rows in batches {
-                    transaction
-                        .run(cypher(CLEAR_CHANGED).param("rows", rows.clone()))
-                        .await?;
+                    if staged.has_chunks {
+                        transaction
+                            .run(cypher(CLEAR_CHANGED).param("rows", rows.clone()))
+                            .await?;
+                    }
                     let write = cypher(WRITE_CHUNKS)
                         .param("rows", rows.clone())
                         .param("item", item.as_str())
-                        .param("library", library.as_str())
+                        .param("library", staged.library_uid.as_str())
                         .param("title_terms", title_terms.as_str());
                     transaction.run(write).await?;
                 }

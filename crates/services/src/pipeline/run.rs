@@ -56,13 +56,13 @@ impl Services {
             .item(&job.item_uid)
             .await?
             .filter(|item| item.status == EmbeddingStatus::Completed);
-        let chunks = match visible {
-            Some(item) => item.chunk_count,
-            None => self.write_item(lease, progress, &library).await?,
+        let Some(item) = visible else {
+            return self.write_item(lease, progress, &library).await;
         };
-        // The library may have moved to another model since: then the new space's vectors are made before it is shown.
+        // The library may have moved to another model since: then the new space's vectors are made now. (Where that happens
+        // while an item is written, publishing finds out.)
         self.embed(lease, progress, &library).await?;
-        Ok(chunks)
+        Ok(item.chunk_count)
     }
 
     async fn write_item(
@@ -354,13 +354,16 @@ impl Services {
             .knowledge
             .chunks_without_vector(&job.item_uid, &space)
             .await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
         let title = self
             .knowledge
             .item(&job.item_uid)
             .await?
             .map(|item| item.title)
             .unwrap_or_default();
-        let total = missing.len().max(1) as f32;
+        let total = missing.len() as f32;
         let mut finished = 0_usize;
         for step in missing.chunks(self.settings.ingest.embed_step.max(1)) {
             let vectors = embed_chunks(embedder.as_ref(), &title, step).await?;
