@@ -98,7 +98,9 @@ impl Client {
     /// The status of the answer; 0 where there was none.
     async fn send(&mut self, head: &str, body: &[u8]) -> u16 {
         if self.stream.is_none() {
-            let Ok(stream) = TcpStream::connect(&self.host).await else { return 0 };
+            let Ok(stream) = TcpStream::connect(&self.host).await else {
+                return 0;
+            };
             stream.set_nodelay(true).unwrap();
             self.stream = Some(BufStream::new(stream));
         }
@@ -109,7 +111,9 @@ impl Client {
             stream.flush().await
         };
         let status = match sent.await {
-            Ok(()) => receive(stream).await.and_then(|(first, _)| first.split(' ').nth(1)?.parse().ok()),
+            Ok(()) => receive(stream)
+                .await
+                .and_then(|(first, _)| first.split(' ').nth(1)?.parse().ok()),
             Err(_) => None,
         };
         if status.is_none() {
@@ -128,7 +132,9 @@ fn head(method: &str, host: &str, path: &str, length: usize) -> String {
 }
 
 fn urls() -> Vec<String> {
-    std::env::args().filter(|argument| argument.starts_with("http://")).collect()
+    std::env::args()
+        .filter(|argument| argument.starts_with("http://"))
+        .collect()
 }
 
 // --- the embedder ----------------------------------------------------------------------------------------------------
@@ -169,7 +175,10 @@ async fn embedder() {
                 } else if let Some(rest) = first.strip_prefix("GET /pause/") {
                     let pause = rest.split(' ').next().unwrap().parse().unwrap();
                     let pause = Duration::from_millis(pause);
-                    *stats.lock().await = Stats { pause, ..Stats::default() };
+                    *stats.lock().await = Stats {
+                        pause,
+                        ..Stats::default()
+                    };
                     "{}".to_owned()
                 } else {
                     embed(&body, &vectors, &stats).await
@@ -212,11 +221,17 @@ async fn embed(body: &[u8], vectors: &[String], stats: &Mutex<Stats>) -> String 
     stats.texts += texts;
     stats.busy += ended - began;
     stats.last = Some(ended);
-    format!(r#"{{"object":"list","data":[{}],"model":"bench"}}"#, data.join(","))
+    format!(
+        r#"{{"object":"list","data":[{}],"model":"bench"}}"#,
+        data.join(",")
+    )
 }
 
 fn told(stats: &Stats) -> String {
-    let span = stats.first.zip(stats.last).map_or(Duration::ZERO, |(first, last)| last - first);
+    let span = stats
+        .first
+        .zip(stats.last)
+        .map_or(Duration::ZERO, |(first, last)| last - first);
     json!({
         "requests": stats.requests,
         "texts": stats.texts,
@@ -299,7 +314,9 @@ async fn posts() {
                 let mut client = Client::new(host.clone());
                 let mut failed = 0_usize;
                 while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let status = client.send(&head("POST", &host, &path, body.len()), body.as_bytes()).await;
+                    let status = client
+                        .send(&head("POST", &host, &path, body.len()), body.as_bytes())
+                        .await;
                     failed += usize::from(!(200..300).contains(&status));
                 }
                 failed
@@ -310,5 +327,8 @@ async fn posts() {
     for client in clients {
         failed += client.await.unwrap();
     }
-    println!("{}", json!({ "requests": bodies.len(), "failed": failed, "seconds": began.elapsed().as_secs_f64() }));
+    println!(
+        "{}",
+        json!({ "requests": bodies.len(), "failed": failed, "seconds": began.elapsed().as_secs_f64() })
+    );
 }

@@ -342,9 +342,13 @@ def embedder_of_another_dimension(bench):
 
 
 def storage_full(bench):
-    with bench.blobs.being("full"):
-        jobs = bench.ingest(2)
-        bench.blobs.wait_touched(2)
+    contents = {}
+    for number in range(2):
+        name = f"full{number}.md"
+        contents[name] = text(name).encode()
+        bench.fleet.put(f"uploads/{name}", contents[name])
+    with bench.fleet.s3.full():
+        jobs = [bench.fleet.ask("faults", name, content) for name, content in contents.items()]
         eventually(lambda: all(bench.fleet.job(job)["error"] for job in jobs), "no attempt has failed")
         for job in jobs:
             assert bench.fleet.job(job)["error"]["code"] == "storage_unavailable", bench.fleet.job(job)
@@ -363,7 +367,9 @@ def main():
     checks = Checks()
     embedder = Embedder()
     blobs = Proxy()
-    with Fleet(workers=1, **embedder.environment()) as fleet:
+    fleet = Fleet(workers=1, **embedder.environment())
+    fleet.servers["minio"].disk = 300
+    with fleet:
         blobs.target(fleet.s3.endpoint)
         fleet.variables["AWS_S3_ENDPOINT_URL"] = blobs.url
         fleet.start()

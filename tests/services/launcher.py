@@ -45,6 +45,7 @@ CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / "
 MARK = "MNEMOSYNE_SERVICES_HOME"
 
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+MC_VERSION = "v0.0.0-20250313080218-cf909e1063a9"
 VERSITYGW_VERSION = "v1.8.0"
 NEO4J_LTS = "5.26.16"
 NEO4J_NEWEST = "2026.09.0"
@@ -699,10 +700,14 @@ class S3(Server):
 
     @property
     def program(self):
-        return CACHE / f"{self.name}-{self.version}" / "bin" / self.name
+        return CACHE / self.folder / "bin" / self.name
+
+    @property
+    def folder(self):
+        return f"{self.name}-{self.version}"
 
     def install(self):
-        cached(f"{self.name}-{self.version}", self.build)
+        cached(self.folder, self.build)
 
     def build(self, folder):
         if not shutil.which("go"):
@@ -716,6 +721,8 @@ class S3(Server):
         self.access_key = "mnemosyne" + secrets.token_hex(4)
         # Keys of S3 are base64, with its three awkward characters.
         self.secret_key = f"s3/{secrets.token_hex(12)}+/="
+        # What Daedalus hands out for its bucket: reading only, where the server knows users.
+        self.read_access_key, self.read_secret_key = self.access_key, self.secret_key
         (self.home / "data").mkdir()
 
     @property
@@ -760,8 +767,8 @@ class S3(Server):
             "USE_LOCAL_STORAGE": "False", "AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_STORAGE_BUCKET_NAME": content, "AWS_S3_ENDPOINT_URL": self.endpoint, "AWS_S3_USE_SSL": "False",
             "AWS_S3_VERIFY": "True", "AWS_S3_REGION_NAME": s3.REGION,
-            "DAEDALUS_S3_ENDPOINT_URL": self.endpoint, "DAEDALUS_S3_ACCESS_KEY_ID": self.access_key,
-            "DAEDALUS_S3_SECRET_ACCESS_KEY": self.secret_key, "DAEDALUS_S3_BUCKET_NAME": daedalus,
+            "DAEDALUS_S3_ENDPOINT_URL": self.endpoint, "DAEDALUS_S3_ACCESS_KEY_ID": self.read_access_key,
+            "DAEDALUS_S3_SECRET_ACCESS_KEY": self.read_secret_key, "DAEDALUS_S3_BUCKET_NAME": daedalus,
             "DAEDALUS_S3_REGION_NAME": s3.REGION, "DAEDALUS_S3_USE_SSL": "False", "DAEDALUS_S3_VERIFY": "True",
             "MNEMOSYNE_TEST_S3_ENDPOINT": self.endpoint, "MNEMOSYNE_TEST_S3_ACCESS_KEY": self.access_key,
             "MNEMOSYNE_TEST_S3_SECRET_KEY": self.secret_key,
@@ -772,12 +779,51 @@ class Minio(S3):
     """MinIO. A tool of the tests only: it is never linked or shipped."""
 
     name = "minio"
+    folder = f"minio-{MINIO_VERSION}-mc-{MC_VERSION}"
     package = "github.com/minio/minio"
     version = MINIO_VERSION
     health = "/minio/health/ready"
+    # Megabytes of a disk of its own, in memory, which lives as long as the process; set before the start by whoever wants
+    # to fill it.
+    disk = None
+
+    def build(self, folder):
+        super().build(folder)
+        build_command(self.name, ["go", "install", "-trimpath", "-ldflags=-s -w", f"github.com/minio/mc@{MC_VERSION}"],
+                      env={**os.environ, "GOBIN": str(folder / "bin")}, cwd=folder)
+
+    def fill(self):
+        super().fill()
+        self.read_access_key, self.read_secret_key = "reader" + secrets.token_hex(4), secrets.token_hex(16)
+        bucket = f"arn:aws:s3:::{self.BUCKETS[1]}"
+        (self.home / "read-only.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [f"{bucket}/*"]},
+            {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": [bucket]}]}))
+        for arguments in (["alias", "set", "here", self.endpoint, self.access_key, self.secret_key],
+                          ["admin", "policy", "create", "here", "read-only", self.home / "read-only.json"],
+                          ["admin", "user", "add", "here", self.read_access_key, self.read_secret_key],
+                          ["admin", "policy", "attach", "here", "read-only", "--user", self.read_access_key]):
+            self.tool([self.program.with_name("mc"), "--config-dir", self.home / "mc", *arguments])
+
+    @contextlib.contextmanager
+    def full(self):
+        """Nothing more fits on its own disk inside the block."""
+        # Seen through the process, whose mounts are its own.
+        ballast = pathlib.Path(f"/proc/{self.process.pid}/root{self.home}/data/ballast")
+        try:
+            with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(1 << 16))
+            yield
+        finally:
+            ballast.unlink()
 
     def command(self):
-        return [self.program, "server", self.home / "data", "--address", f"127.0.0.1:{self.port}"], {
+        arguments = [self.program, "server", self.home / "data", "--address", f"127.0.0.1:{self.port}"]
+        if self.disk:
+            mount = f'mount -t tmpfs -o size={self.disk}m tmpfs "$0" && exec "$@"'
+            arguments = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, self.home / "data", *arguments]
+        return arguments, {
             "MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key, "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off"}
 

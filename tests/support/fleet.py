@@ -199,6 +199,10 @@ class Fleet:
         """Puts a file into the bucket and asks for its ingest; the job."""
         content = content if isinstance(content, bytes) else content.encode()
         self.put(f"uploads/{name}", content)
+        return self.ask(workspace, name, content)
+
+    def ask(self, workspace, name, content):
+        """Asks for the ingest of a file that is in the bucket; the job."""
         status, body = self.request("POST", "ingest/", {
             "workspace_id": workspace, "source_ref": f"daedalus:{name}", "content_hash": hashlib.sha256(content).hexdigest(),
             "s3_key": f"uploads/{name}", "filename": name})

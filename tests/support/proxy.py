@@ -1,5 +1,5 @@
-"""A reverse proxy on loopback in front of an HTTP server, which can break, slow down, or say that the disk is full: for
-faults that a real server does not have on demand. Standard library only."""
+"""A reverse proxy on loopback in front of an HTTP server, which can break or slow down: for faults
+that a real server does not have on demand. Standard library only."""
 
 import contextlib
 import http.client
@@ -8,8 +8,6 @@ import threading
 import time
 import urllib.parse
 
-FULL = ('<?xml version="1.0" encoding="UTF-8"?><Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached '
-        "its minimum free drive threshold.</Message></Error>")
 BROKEN = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>We broke.</Message></Error>'
 PAUSE = 0.5
 
@@ -19,7 +17,7 @@ class Proxy:
 
     def __init__(self):
         self.lock = threading.Condition()
-        self.mode = "normal"  # or: broken, slow, full (for writing)
+        self.mode = "normal"  # or: broken, slow
         self.touched = 0
         self.host = self.port = None
         outer = self
@@ -69,16 +67,11 @@ class Proxy:
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length) if length else None
         mode = self.mode
-        bad = None
         if mode == "broken":
-            bad = (500, BROKEN)
-        if mode == "full" and handler.command in ("PUT", "POST"):
-            bad = (507, FULL)
-        if bad:
             with self.lock:
                 self.touched += 1
                 self.lock.notify_all()
-            return self._answer(handler, bad[0], [("Content-Type", "application/xml")], bad[1].encode())
+            return self._answer(handler, 500, [("Content-Type", "application/xml")], BROKEN.encode())
         if mode == "slow":
             time.sleep(PAUSE)
         # The signature covers the Host header, so it is handed on as it came.

@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mnemosyne_domain::ports::Throughput;
+use mnemosyne_domain::ports::{CacheCounters, Throughput};
 
 const REQUESTS: &str = "mnemosyne_http_requests_total";
 const DURATION: &str = "mnemosyne_http_request_duration_seconds";
 const IN_FLIGHT: &str = "mnemosyne_http_requests_in_flight";
 const JOBS: &str = "mnemosyne_jobs";
 const JOB_FAILURES: &str = "mnemosyne_jobs_failed";
+const CACHE: &str = "mnemosyne_cache_calls_total";
 const UPTIME: &str = "mnemosyne_uptime_seconds";
 const BUILD: &str = "mnemosyne_build_info";
 
 /// Every metric: name, kind, what it means.
-pub(crate) const NAMES: [(&str, &str, &str); 7] = [
+pub(crate) const NAMES: [(&str, &str, &str); 8] = [
     (BUILD, "gauge", "Always 1; the label says which version runs."),
     (UPTIME, "gauge", "Seconds since this process began to serve."),
     (
@@ -33,6 +34,11 @@ pub(crate) const NAMES: [(&str, &str, &str); 7] = [
     (IN_FLIGHT, "gauge", "Requests whose answer has not begun."),
     (JOBS, "gauge", "Jobs by status."),
     (JOB_FAILURES, "gauge", "Failed jobs by the code of their failure."),
+    (
+        CACHE,
+        "counter",
+        "Calls of the shared cache by what came of them: a hit, a miss, a failure, or skipped after failures.",
+    ),
 ];
 
 /// Upper ends of the buckets of [`DURATION`], in seconds.
@@ -101,7 +107,12 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format.
-    pub(crate) fn render(&self, version: &str, jobs: Option<&Throughput>) -> String {
+    pub(crate) fn render(
+        &self,
+        version: &str,
+        jobs: Option<&Throughput>,
+        cache: Option<&CacheCounters>,
+    ) -> String {
         let mut text = String::with_capacity(4096);
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, kind, help) in NAMES {
@@ -149,6 +160,18 @@ impl Metrics {
                 JOB_FAILURES => {
                     for (code, count) in jobs.iter().flat_map(|jobs| &jobs.failures) {
                         sample(&mut text, name, &[("code", code)], &count.to_string());
+                    }
+                }
+                CACHE => {
+                    for cache in cache {
+                        for (outcome, count) in [
+                            ("hit", cache.hits),
+                            ("miss", cache.misses),
+                            ("failure", cache.failures),
+                            ("skipped", cache.skipped),
+                        ] {
+                            sample(&mut text, name, &[("outcome", outcome)], &count.to_string());
+                        }
                     }
                 }
                 _ => {}
@@ -209,7 +232,14 @@ mod tests {
             failures: vec![("damaged".to_owned(), 1)],
             ..Throughput::default()
         };
-        let text = metrics.render("1\"2", Some(&jobs));
+        let text = metrics.render(
+            "1\"2",
+            Some(&jobs),
+            Some(&CacheCounters {
+                failures: 4,
+                ..CacheCounters::default()
+            }),
+        );
         for line in [
             "mnemosyne_build_info{version=\"1\\\"2\"} 1",
             "mnemosyne_http_requests_total{method=\"GET\",route=\"/a/\",status=\"200\"} 2",
@@ -220,6 +250,7 @@ mod tests {
             "mnemosyne_http_requests_in_flight 1",
             "mnemosyne_jobs{status=\"pending\"} 3",
             "mnemosyne_jobs_failed{code=\"damaged\"} 1",
+            "mnemosyne_cache_calls_total{outcome=\"failure\"} 4",
         ] {
             assert!(
                 text.lines().any(|found| found == line),
@@ -229,7 +260,7 @@ mod tests {
         drop(open);
         assert!(
             metrics
-                .render("1", None)
+                .render("1", None, None)
                 .contains("mnemosyne_http_requests_in_flight 0\n")
         );
     }

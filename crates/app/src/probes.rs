@@ -64,7 +64,11 @@ pub(crate) async fn metrics(State(state): State<AppState>, info: RequestInfo) ->
             None
         }
     };
-    let text = state.metrics.render(&state.settings.version, jobs.as_ref());
+    let text = state.metrics.render(
+        &state.settings.version,
+        jobs.as_ref(),
+        state.services.cache_counters().as_ref(),
+    );
     Ok((
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         text,

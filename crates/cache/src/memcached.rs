@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes, BytesMut};
 use memcache::exp::{AsyncMetaClient, Error, Ttl};
-use mnemosyne_domain::ports::{Cache, Health};
+use mnemosyne_domain::ports::{Cache, CacheCounters, Health};
 use mnemosyne_domain::{StoreError, StoreResult};
 use sha2::{Digest, Sha256};
 
@@ -38,20 +38,6 @@ const FAILURES_TO_OPEN: u32 = 3;
 const OPEN_FOR: u64 = 1_000;
 /// How many connections to one server may be in use.
 const MAX_CONNECTIONS: usize = 64;
-
-/// What came of the calls so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheCounters {
-    /// Values found.
-    pub hits: u64,
-    /// Values that were not there, those that could not be asked for included.
-    pub misses: u64,
-    /// Calls that failed: no answer in time, no connection, a refusal. Those that were not tried because the server had
-    /// just failed are not among them.
-    pub failures: u64,
-    /// Calls that were not tried because the server had just failed.
-    pub skipped: u64,
-}
 
 #[derive(Default)]
 struct Counters {
@@ -124,17 +110,6 @@ impl MemcachedCache {
                 counters: Counters::default(),
             }),
         })
-    }
-
-    /// What came of the calls so far.
-    pub fn counters(&self) -> CacheCounters {
-        let counters = &self.inner.counters;
-        CacheCounters {
-            hits: counters.hits.load(Ordering::Relaxed),
-            misses: counters.misses.load(Ordering::Relaxed),
-            failures: counters.failures.load(Ordering::Relaxed),
-            skipped: counters.skipped.load(Ordering::Relaxed),
-        }
     }
 
     fn key(&self, key: &str) -> String {
@@ -451,6 +426,16 @@ impl Cache for MemcachedCache {
             async move { client.delete(request).send().await }
         });
         forgotten.await;
+    }
+
+    fn counters(&self) -> Option<CacheCounters> {
+        let counters = &self.inner.counters;
+        Some(CacheCounters {
+            hits: counters.hits.load(Ordering::Relaxed),
+            misses: counters.misses.load(Ordering::Relaxed),
+            failures: counters.failures.load(Ordering::Relaxed),
+            skipped: counters.skipped.load(Ordering::Relaxed),
+        })
     }
 }
 

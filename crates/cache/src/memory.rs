@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mnemosyne_domain::StoreResult;
-use mnemosyne_domain::ports::{Cache, Health};
+use mnemosyne_domain::ports::{Cache, CacheCounters, Health};
 
 /// The bound where none is given.
 const DEFAULT_BYTES: u64 = 32 * 1024 * 1024;
@@ -84,6 +84,10 @@ impl Cache for MemoryCache {
 
     async fn forget(&self, key: &str) {
         self.entries.invalidate(key).await;
+    }
+
+    fn counters(&self) -> Option<CacheCounters> {
+        None
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use mnemosyne_domain::ports::StoreReport;
+use mnemosyne_domain::ports::{CacheCounters, StoreReport};
 use mnemosyne_domain::{Dependency, EmbeddingModel, Principal, StoreError};
 
 use crate::context::Services;
@@ -25,6 +25,11 @@ pub struct DependencyState {
 }
 
 impl Services {
+    /// What came of the calls of the shared cache by this process.
+    pub fn cache_counters(&self) -> Option<CacheCounters> {
+        self.cache.counters()
+    }
+
     /// Asks every dependency, all at once; in the order of [`Dependency::ALL`].
     pub async fn dependencies(&self) -> Vec<DependencyState> {
         let asked = Dependency::ALL.map(|dependency| {

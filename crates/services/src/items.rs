@@ -52,19 +52,40 @@ impl Services {
         Ok(self.knowledge.items(&filter, page).await?)
     }
 
+    /// One visible item.
+    pub async fn item(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<Item> {
+        let item = self.visible_item(caller, uid).await?;
+        // Who sees everything needs no look at the library.
+        if permission::browsing(caller).is_some() {
+            self.library_of(caller, &item).await?;
+        }
+        Ok(item)
+    }
+
     /// One visible item with its library.
-    pub async fn item(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<(Item, Library)> {
+    pub async fn item_with_library(
+        &self,
+        caller: &Principal,
+        uid: &ItemUid,
+    ) -> ServiceResult<(Item, Library)> {
+        let item = self.visible_item(caller, uid).await?;
+        let library = self.library_of(caller, &item).await?;
+        Ok((item, library))
+    }
+
+    async fn visible_item(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<Item> {
         permission::require(caller, Action::Read)?;
-        let item = self
-            .knowledge
+        self.knowledge
             .item(uid)
             .await?
             .filter(|item| item.status == EmbeddingStatus::Completed)
-            .ok_or(ServiceError::NotFound("item"))?;
+            .ok_or(ServiceError::NotFound("item"))
+    }
+
+    async fn library_of(&self, caller: &Principal, item: &Item) -> ServiceResult<Library> {
         match self.library(caller, &item.library_uid).await {
-            Ok(library) => Ok((item, library)),
             Err(ServiceError::NotFound(_)) => Err(ServiceError::NotFound("item")),
-            Err(error) => Err(error),
+            other => other,
         }
     }
 
@@ -90,7 +111,7 @@ impl Services {
 
     /// The extracted text of an item.
     pub async fn item_text(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<String> {
-        let (item, _) = self.item(caller, uid).await?;
+        let item = self.item(caller, uid).await?;
         let bytes = self.blobs.get(&item.text_digest).await?;
         String::from_utf8(bytes.to_vec())
             .map_err(|_| ServiceError::Internal(format!("the text of item {uid} is not UTF-8")))
@@ -104,7 +125,7 @@ impl Services {
         uid: &ItemUid,
         stretch: Range<u64>,
     ) -> ServiceResult<Vec<Block>> {
-        let (item, _) = self.item(caller, uid).await?;
+        let item = self.item(caller, uid).await?;
         let Some(job) = self.relational.job_of_item(&item.uid).await? else {
             return Ok(Vec::new());
         };
@@ -139,7 +160,7 @@ impl Services {
 
     /// The original of an item.
     pub async fn original(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<Original> {
-        let (item, _) = self.item(caller, uid).await?;
+        let item = self.item(caller, uid).await?;
         let (size, content) = self.blobs.open(&item.original_digest).await?;
         Ok(Original {
             filename: item.filename,

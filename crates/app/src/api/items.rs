@@ -91,7 +91,7 @@ pub(crate) async fn get(
     ApiCaller(caller): ApiCaller,
     ApiPath(uid): ApiPath,
 ) -> ApiResult<Json<Item>> {
-    let (item, _) = state.services.item(&caller, &item_uid(&uid)?).await?;
+    let item = state.services.item(&caller, &item_uid(&uid)?).await?;
     Ok(Json(item.into()))
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn show(
 ) -> PageResult {
     let services = state.services();
     let caller = &visitor.principal;
-    let (item, library) = services.item(caller, &item_uid(&uid)?).await?;
+    let (item, library) = services.item_with_library(caller, &item_uid(&uid)?).await?;
     let target = target(services, caller, &item, params.get("chunk")).await?;
     let per_page = u64::from(PASSAGES_PER_PAGE);
     let number = target.as_ref().map_or_else(
@@ -304,7 +304,7 @@ pub(super) async fn confirm_deletion(
 ) -> PageResult {
     let (item, library) = state
         .services()
-        .item(&visitor.principal, &item_uid(&uid)?)
+        .item_with_library(&visitor.principal, &item_uid(&uid)?)
         .await?;
     let path = format!("/items/{}/", item.uid);
     let mut frame = visitor
@@ -337,7 +337,9 @@ pub(super) async fn delete(
     CheckedForm(_): CheckedForm<Fields>,
 ) -> PageResult {
     let services = state.services();
-    let (item, library) = services.item(&visitor.principal, &item_uid(&uid)?).await?;
+    let (item, library) = services
+        .item_with_library(&visitor.principal, &item_uid(&uid)?)
+        .await?;
     let (caller, uid) = (visitor.principal.clone(), item.uid);
     to_the_end(&state, |services| async move {
         services.delete_item(&caller, &uid).await

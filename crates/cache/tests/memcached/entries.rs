@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mnemosyne_cache::memcached::{CacheCounters, MemcachedCache};
-use mnemosyne_domain::ports::{Cache, Health};
+use mnemosyne_cache::memcached::MemcachedCache;
+use mnemosyne_domain::ports::{Cache, CacheCounters, Health};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -42,7 +42,7 @@ async fn the_largest_value_is_kept_and_a_larger_one_forgets_the_old() {
     assert!(cache.get("k").await == Some(largest));
     cache.put("k", Bytes::from(vec![b'v'; 1024 * 1024]), LONG).await;
     assert_eq!(cache.get("k").await, None);
-    assert_eq!(cache.counters().failures, 0);
+    assert_eq!(cache.counters().unwrap().failures, 0);
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn calls_are_counted() {
         failures: 0,
         skipped: 0,
     };
-    assert_eq!(cache.counters(), expected);
+    assert_eq!(cache.counters(), Some(expected));
     cache.check().await.unwrap();
 }
 

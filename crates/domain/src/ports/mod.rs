@@ -12,7 +12,7 @@ mod queue;
 
 pub use accounts::{Accounts, SigningKeys, Tokens};
 pub use blobs::{BlobStore, ByteStream, LocalFile, SourceBucket, SourceError, SourceObject, StoredBlob};
-pub use cache::Cache;
+pub use cache::{Cache, CacheCounters};
 pub use clock::{Clock, SystemClock};
 pub use embedder::{EmbedError, EmbedText, Embedder, EmbedderRegistry};
 pub use jobs::{
