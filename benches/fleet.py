@@ -4,7 +4,7 @@
     cargo build --release
     MNEMOSYNE_SERVICES_FSYNC=on MNEMOSYNE_EXECUTABLE=target/release/mnemosyne python3 benches/fleet.py [PART…]
 
-Parts: `throughput` (documents a second, and where the time goes), `embedder` (how busy it is kept), `queued` (memory of many waiting
+Options: `--concurrency=N` jobs at once (2), `--profile` CPU time of each part in `reads`. Parts: `throughput` (documents a second, and where the time goes), `embedder` (how busy it is kept), `queued` (memory of many waiting
 jobs), `reads` (REST with HTTP Basic). Without one: all. Prints figures, judges none. Standard library only."""
 
 import hashlib
@@ -26,6 +26,8 @@ LOAD = pathlib.Path(os.environ["MNEMOSYNE_EXECUTABLE"]).resolve().parent / "load
 TICKS = os.sysconf("SC_CLK_TCK")
 DOCUMENTS = 600
 CHUNKS = 10
+# How many jobs the worker runs at once: `--concurrency=N`.
+CONCURRENCY = next((argument.partition("=")[2] for argument in sys.argv if argument.startswith("--concurrency=")), "2")
 
 
 # --- what processes use ------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class Bench:
         self.embedder_url = self.embedder.stdout.readline().strip()
         self.stack = fleet.Fleet(
             EMBEDDING_BASE_URL=self.embedder_url + "/v1", EMBEDDING_MODEL="bench", EMBEDDING_DIMENSION="1024",
-            LOGGING_LEVEL="WARNING" if "--quiet" in sys.argv else "INFO")
+            CELERY_CONCURRENCY=CONCURRENCY)
 
     def __enter__(self):
         self.stack.__enter__()

@@ -4,6 +4,7 @@ that a real server does not have on demand. Standard library only."""
 import contextlib
 import http.client
 import http.server
+import sys
 import threading
 import time
 import urllib.parse
@@ -34,7 +35,13 @@ class Proxy:
 
             do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *client):
+                # A client that was killed is no news.
+                if not isinstance(sys.exc_info()[1], ConnectionError):
+                    super().handle_error(*client)
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -37,6 +37,6 @@ pub use mcp::McpSection;
 pub use network::NetworkSection;
 pub use search::{RerankerLimits, SearchSection};
 pub use secret::Secret;
-pub use servers::{DatabaseSection, MemcachedSection, S3Section, ServersSection};
+pub use servers::{DatabaseSection, MemcachedSection, QueueKind, S3Section, ServersSection};
 pub use settings::{Availability, Role, Roles, SETTINGS, Setting, setting};
 pub use worker::WorkerSection;

@@ -64,6 +64,18 @@ pub struct ServersSection {
     pub daedalus: Option<S3Section>,
     /// The AMQP URL with its credentials; `None`: a queue in the process.
     pub broker: Option<Secret>,
+    /// The kind of queue that is made on the broker.
+    pub queue_kind: QueueKind,
+}
+
+/// The kind of queue that is made where there is none yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueKind {
+    /// On one node of the broker.
+    #[default]
+    Classic,
+    /// Replicated over its nodes.
+    Quorum,
 }
 
 /// The variable that switches something on that this version does not have, and what serves where it is unset.
@@ -112,6 +124,15 @@ pub(crate) fn read(
     let storage = storage(reader);
     let daedalus = daedalus(reader, files);
     let broker = url(reader, "CELERY_BROKER_URL", &BROKER_SCHEMES);
+    let queue_kind = reader.parsed(
+        "CELERY_TASK_DEFAULT_QUEUE_TYPE",
+        "classic or quorum",
+        |value| match value {
+            "classic" => Some(QueueKind::Classic),
+            "quorum" => Some(QueueKind::Quorum),
+            _ => None,
+        },
+    );
     result_backend(reader);
     others(reader);
     if missing {
@@ -124,6 +145,7 @@ pub(crate) fn read(
         storage: storage?,
         daedalus: daedalus?,
         broker: broker?,
+        queue_kind: queue_kind?,
     })
 }
 
@@ -615,6 +637,7 @@ mod tests {
             ("CELERY_BROKER_URL", "amqp://user@host:5672/"),
             ("CELERY_BROKER_URL", "hunter2"),
             ("CELERY_RESULT_BACKEND", "redis://host"),
+            ("CELERY_TASK_DEFAULT_QUEUE_TYPE", "stream"),
             ("NEOMODEL_NEO4J_BOLT_URL", "http://neo4j:hunter2@host:7474"),
             ("KVDB_LOCATION", "memcached://host"),
             ("KVDB_LOCATION", ","),

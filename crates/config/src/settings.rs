@@ -459,6 +459,15 @@ pub const SETTINGS: &[Setting] = &[
     .secret(),
     Setting::new(
         BROKER,
+        "CELERY_TASK_DEFAULT_QUEUE_TYPE",
+        Roles::APP_WORKER,
+        Some("classic"),
+        "quorum",
+        "The kind of queue that is made where there is none yet: `classic`, or `quorum`, which a broker of several nodes \
+         replicates. Celery clients need the same `task_default_queue_type`.",
+    ),
+    Setting::new(
+        BROKER,
         "CELERY_TASK_ALWAYS_EAGER",
         Roles::APP_WORKER,
         Some("False"),

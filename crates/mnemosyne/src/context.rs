@@ -13,7 +13,7 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_blobs::s3::{S3Blobs, S3Bucket, S3Settings, UploadSettings};
 use mnemosyne_cache::memcached::MemcachedCache;
 use mnemosyne_cache::memory::MemoryCache;
-use mnemosyne_config::{Config, EmbeddingDialect, S3Section};
+use mnemosyne_config::{Config, EmbeddingDialect, QueueKind, S3Section};
 use mnemosyne_domain::StoreResult;
 use mnemosyne_domain::ports::{BlobStore, Cache, EmbedderRegistry, SourceBucket, SystemClock};
 use mnemosyne_graph::embedded::EmbeddedStore;
@@ -205,7 +205,10 @@ fn broker(config: &Config, worker: Option<&str>) -> anyhow::Result<Option<Arc<Am
     let url = BrokerUrl::parse(url.expose()).context("CELERY_BROKER_URL")?;
     let settings = AmqpSettings {
         url,
-        queue_type: QueueType::default(),
+        queue_type: match config.servers.queue_kind {
+            QueueKind::Classic => QueueType::Classic,
+            QueueKind::Quorum => QueueType::Quorum,
+        },
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         worker: worker.map(|node| AmqpWorkerSettings {
             node: node.to_owned(),

@@ -13,3 +13,6 @@ pub mod app;
 
 #[cfg(feature = "servers")]
 pub mod fake_embedder;
+
+#[cfg(feature = "tls")]
+pub mod tls;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mnemosyne_domain::StoreError;
 use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _};
+use mnemosyne_testkit::tls::in_front_of;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -91,4 +92,40 @@ async fn a_refused_login_hints_at_the_url_and_shows_no_password() {
         "{said}"
     );
     assert!(!said.contains("geheimnis"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_scheme_trusts_as_it_says() {
+    let (_store, _turn) = fresh().await;
+    let plain = settings();
+    let server = plain.address.url.split_once("://").unwrap().1.to_owned();
+    let encrypted = in_front_of(&server).await;
+    let at = |scheme: &str, place: &str| {
+        let mut settings = settings();
+        settings.address.url = format!("{scheme}://{place}");
+        connect(settings)
+    };
+    for (scheme, place) in [
+        ("bolt", server.clone()),
+        ("neo4j", server.clone()),
+        ("bolt+ssc", encrypted.to_string()),
+        ("neo4j+ssc", encrypted.to_string()),
+    ] {
+        at(scheme, &place)
+            .check()
+            .await
+            .unwrap_or_else(|error| panic!("{scheme}: {error}"));
+    }
+    // Nobody here vouches for the certificate, and the plain server speaks no TLS.
+    for (scheme, place) in [
+        ("bolt+s", encrypted.to_string()),
+        ("neo4j+s", encrypted.to_string()),
+        ("bolt+ssc", server),
+    ] {
+        let refused = at(scheme, &place).check().await;
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable(_))),
+            "{scheme}: {refused:?}"
+        );
+    }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mnemosyne_domain::Queue;
 use mnemosyne_domain::ports::{Health, JobQueue};
-use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings};
+use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, BrokerUrl};
+use mnemosyne_testkit::tls::in_front_of;
 
 use crate::broker::{
     PATIENCE, VirtualHost, alone, announced, announcement, away, heard, quiet, rabbitmqctl, ready, settle,
@@ -161,4 +162,25 @@ async fn a_queue_that_is_closed_leaves_at_once() {
         let arguments = ["list_connections", "--quiet", "--no-table-headers", "vhost"];
         !rabbitmqctl(&arguments).contains(&host.name)
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_whose_certificate_nobody_vouches_for_is_refused() {
+    let _quiet = quiet().await;
+    let host = VirtualHost::fresh();
+    let server = url::Url::parse(&host.url).unwrap();
+    let place = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap());
+    let encrypted = in_front_of(&place).await;
+    let queue = AmqpQueue::connect_lazy(AmqpSettings {
+        url: BrokerUrl::parse(
+            &host
+                .url
+                .replace(&place, &encrypted.to_string())
+                .replace("amqp://", "amqps://"),
+        )
+        .unwrap(),
+        ..host.producer()
+    });
+    let why = away(&queue).await;
+    assert!(why.contains("certificate"), "{why}");
 }

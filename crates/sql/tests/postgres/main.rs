@@ -1,5 +1,5 @@
 //! The conformance of PostgreSQL, and what it promises beyond it. Every test has a database of its own:
-//! `tests/services/run postgres -- cargo test -p mnemosyne-sql --features services --test postgres`.
+//! `tests/services/run postgres minio -- cargo test -p mnemosyne-sql --features services --test postgres`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mnemosyne_blobs::files::FileBlobs;
+use mnemosyne_blobs::s3::{S3Blobs, S3Settings, UploadSettings, connect};
 use mnemosyne_domain::ports::{Health, Relational, Settings};
 use mnemosyne_domain::{NewUser, StoreError};
 use mnemosyne_sql::postgres::{PostgresDatabase, PostgresSettings};
@@ -20,7 +21,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 fn server() -> url::Url {
     let url = std::env::var("MNEMOSYNE_TEST_POSTGRES_URL").expect(
-        "MNEMOSYNE_TEST_POSTGRES_URL is not set; run this by `tests/services/run postgres -- cargo test -p \
+        "MNEMOSYNE_TEST_POSTGRES_URL is not set; run this by `tests/services/run postgres minio -- cargo test -p \
          mnemosyne-sql --features services --test postgres`",
     );
     url::Url::parse(&url).unwrap()
@@ -99,9 +100,43 @@ async fn database_and_files() -> LedgerAndStore {
     }
 }
 
+/// The two that a deployment has.
+async fn database_and_bucket() -> LedgerAndStore {
+    let variable = |name: &str| {
+        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: this needs an S3 server as well"))
+    };
+    let settings = S3Settings::new(
+        variable("MNEMOSYNE_TEST_S3_ENDPOINT"),
+        "us-east-1",
+        format!("ledger-{}", uuid::Uuid::new_v4()),
+        variable("MNEMOSYNE_TEST_S3_ACCESS_KEY"),
+        variable("MNEMOSYNE_TEST_S3_SECRET_KEY"),
+    );
+    connect(&settings)
+        .unwrap()
+        .create_bucket()
+        .bucket(&settings.bucket)
+        .send()
+        .await
+        .unwrap();
+    let spool = tempfile::tempdir().unwrap();
+    let open = async || {
+        let upload = UploadSettings::new(spool.path());
+        Arc::new(S3Blobs::open(&settings, upload).await.unwrap())
+    };
+    LedgerAndStore {
+        ledgers: databases().await,
+        stores: Pair::new(open().await, open().await, spool),
+    }
+}
+
 mnemosyne_testkit::accounts_conformance!(crate::databases);
 mnemosyne_testkit::jobs_conformance!(crate::databases);
 mnemosyne_testkit::blob_ledger_conformance!(crate::database_and_files);
+
+mod with_a_bucket {
+    mnemosyne_testkit::blob_ledger_conformance!(crate::database_and_bucket);
+}
 
 #[tokio::test]
 async fn a_database_without_a_schema_says_so_and_serves_once_it_has_one() {
