@@ -268,6 +268,9 @@ mod tests {
         }
         let change = KeyChange::Replace("sealed-text".into());
         let shown = format!("{:?} {change:?}", ApiKey::new("sk-0123456789abcdef"));
-        assert!(!shown.contains("cdef") && !shown.contains("sealed-text"), "{shown}");
+        assert!(
+            !shown.contains("cdef") && !shown.contains("sealed-text"),
+            "{shown}"
+        );
     }
 }

@@ -37,7 +37,10 @@ pub trait Relational:
 {
 }
 
-impl<T: Accounts + Tokens + SigningKeys + Providers + Jobs + BlobLedger + Settings + Health> Relational for T {}
+impl<T: Accounts + Tokens + SigningKeys + Providers + Jobs + BlobLedger + Settings + Health> Relational
+    for T
+{
+}
 
 /// Whether a backend can serve right now.
 #[async_trait::async_trait]

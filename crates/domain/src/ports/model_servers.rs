@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::provider::{ModelDraft, ModelTarget};
+use crate::provider::{ModelDraft, ModelTarget, ProviderDraft};
 
 /// What a server answered to a test.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +24,15 @@ pub struct ServerRefusal(pub String);
 /// to the rule of private addresses.
 #[async_trait::async_trait]
 pub trait ModelServers: Send + Sync {
-    /// Whether calls to this address are made at all: it is a URL of http or https, and its host has no private address or
-    /// is named by the operator. A name that nobody knows is admitted; the call will say so.
-    async fn admit(&self, base_url: &str) -> Result<(), ServerRefusal>;
+    /// Whether calls to the server's address are made at all: it is a URL of http or https, and its host has no private
+    /// address, or may have one. A name that nobody knows is admitted; the call will say so.
+    async fn admit(&self, server: &ProviderDraft) -> Result<(), ServerRefusal>;
     /// Asks a server which models it has.
     async fn ask_for_models(&self, target: &ModelTarget) -> Result<ServerAnswer, ServerRefusal>;
     /// Makes one small real call to a model, by its role.
-    async fn try_model(&self, target: &ModelTarget, model: &ModelDraft)
-    -> Result<ServerAnswer, ServerRefusal>;
+    async fn try_model(
+        &self,
+        target: &ModelTarget,
+        model: &ModelDraft,
+    ) -> Result<ServerAnswer, ServerRefusal>;
 }

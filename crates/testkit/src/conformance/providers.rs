@@ -117,7 +117,12 @@ pub async fn a_seal_is_replaced_only_where_it_is_still_there(databases: Database
         .await
         .unwrap();
     assert!(store.reseal_provider_key(&made.uid, "one", "two").await.unwrap());
-    assert!(!store.reseal_provider_key(&made.uid, "one", "three").await.unwrap());
+    assert!(
+        !store
+            .reseal_provider_key(&made.uid, "one", "three")
+            .await
+            .unwrap()
+    );
     let sealed = databases
         .handle(1)
         .provider(&made.uid)
@@ -146,7 +151,11 @@ pub async fn a_seal_is_replaced_only_where_it_is_still_there(databases: Database
 /// A model is read back as it was registered; models come in the order in which they were.
 pub async fn a_model_is_read_back_as_it_was_registered(databases: Databases) {
     let (first, second) = (databases.handle(0), databases.handle(1));
-    let provider = first.create_provider(&server("a"), None, at(0)).await.unwrap().uid;
+    let provider = first
+        .create_provider(&server("a"), None, at(0))
+        .await
+        .unwrap()
+        .uid;
     let made = first
         .create_model(&provider, &embedding("z", false), at(1))
         .await
@@ -188,7 +197,11 @@ pub async fn a_model_is_read_back_as_it_was_registered(databases: Databases) {
 /// The system has one model for each role: another one takes its place, those of other roles stay.
 pub async fn a_role_has_one_system_model(databases: Databases) {
     let (first, second) = (databases.handle(0), databases.handle(1));
-    let provider = first.create_provider(&server("a"), None, at(0)).await.unwrap().uid;
+    let provider = first
+        .create_provider(&server("a"), None, at(0))
+        .await
+        .unwrap()
+        .uid;
     let chat = ModelDraft {
         role: ModelRole::Chat,
         dimension: None,
@@ -236,7 +249,11 @@ pub async fn a_role_has_one_system_model(databases: Databases) {
 /// Of many that become the system's model at once one remains.
 pub async fn processes_that_choose_at_once_leave_one_system_model(databases: Databases) {
     let store = databases.handle(0);
-    let provider = store.create_provider(&server("a"), None, at(0)).await.unwrap().uid;
+    let provider = store
+        .create_provider(&server("a"), None, at(0))
+        .await
+        .unwrap()
+        .uid;
     let mut uids = Vec::new();
     for number in 0..6 {
         let draft = embedding(&format!("m{number}"), false);
@@ -269,7 +286,11 @@ pub async fn processes_that_choose_at_once_leave_one_system_model(databases: Dat
 /// The system's model stays, and so does its server; everything else goes, models with their server.
 pub async fn the_system_model_is_not_removed(databases: Databases) {
     let store = databases.handle(0);
-    let provider = store.create_provider(&server("a"), None, at(0)).await.unwrap().uid;
+    let provider = store
+        .create_provider(&server("a"), None, at(0))
+        .await
+        .unwrap()
+        .uid;
     let made = store
         .create_model(&provider, &embedding("one", true), at(0))
         .await
@@ -279,9 +300,15 @@ pub async fn the_system_model_is_not_removed(databases: Databases) {
         .await
         .unwrap();
     let kept = store.delete_model(&made.uid).await;
-    assert!(matches!(kept, Err(StoreError::Conflict("is_default"))), "{kept:?}");
+    assert!(
+        matches!(kept, Err(StoreError::Conflict("is_default"))),
+        "{kept:?}"
+    );
     let kept = store.delete_provider(&provider).await;
-    assert!(matches!(kept, Err(StoreError::Conflict("is_default"))), "{kept:?}");
+    assert!(
+        matches!(kept, Err(StoreError::Conflict("is_default"))),
+        "{kept:?}"
+    );
     assert_eq!(store.models().await.unwrap().len(), 2);
     store
         .update_model(&made.uid, &embedding("one", false), at(1))
