@@ -611,7 +611,7 @@ impl From<ProviderView> for Provider {
 
 /// A model of a registered server.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema, JsonSchema)]
-pub struct Model {
+pub struct RegisteredModel {
     /// Its identifier.
     pub model_uid: String,
     /// The server.
@@ -634,7 +634,7 @@ pub struct Model {
     pub updated_at: DateTime<Utc>,
 }
 
-impl From<ModelView> for Model {
+impl From<ModelView> for RegisteredModel {
     fn from(view: ModelView) -> Self {
         let draft = view.model.draft;
         Self {

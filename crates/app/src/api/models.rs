@@ -6,7 +6,7 @@ use http::StatusCode;
 use mnemosyne_domain::{ModelRole, ModelUid};
 use mnemosyne_services::ServiceError;
 use mnemosyne_services::models::ModelRequest;
-use mnemosyne_services::wire::{Model, ServerTest};
+use mnemosyne_services::wire::{RegisteredModel, ServerTest};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -71,14 +71,14 @@ fn model_uid(text: &str) -> ApiResult<ModelUid> {
 #[utoipa::path(
     get, path = "/library/api/models/", tag = "models", operation_id = "list_models",
     params(ModelParameters, PagingParameters),
-    responses((status = 200, body = List<Model>), (status = 400, body = WrongFields)),
+    responses((status = 200, body = List<RegisteredModel>), (status = 400, body = WrongFields)),
 )]
 pub(crate) async fn list(
     State(state): State<AppState>,
     ApiCaller(caller): ApiCaller,
     ApiQuery(wanted): ApiQuery<ModelParameters>,
     paging: Paging,
-) -> ApiResult<Json<List<Model>>> {
+) -> ApiResult<Json<List<RegisteredModel>>> {
     let provider = match wanted.provider_uid.filter(|text| !text.is_empty()) {
         Some(text) => Some(provider_uid(&text)?),
         None => None,
@@ -105,7 +105,7 @@ pub(crate) async fn list(
     post, path = "/library/api/models/", tag = "models", operation_id = "create_model",
     request_body = NewModel,
     responses(
-        (status = 201, body = Model),
+        (status = 201, body = RegisteredModel),
         (status = 400, body = WrongFields),
         (status = 404, description = "There is no such provider.", body = Problem),
         (status = 409, description = "`name_conflict`, `conflict`", body = Problem),
@@ -115,7 +115,7 @@ pub(crate) async fn create(
     State(state): State<AppState>,
     ApiCaller(caller): ApiCaller,
     ApiJson(wanted): ApiJson<NewModel>,
-) -> ApiResult<(StatusCode, Json<Model>)> {
+) -> ApiResult<(StatusCode, Json<RegisteredModel>)> {
     let provider = match wanted.provider_uid.as_deref().map(str::trim) {
         None | Some("") => None,
         Some(text) => Some(provider_uid(text)?),
@@ -138,13 +138,13 @@ pub(crate) async fn create(
 #[utoipa::path(
     get, path = "/library/api/models/{model_uid}/", tag = "models", operation_id = "get_model",
     params(("model_uid" = String, Path)),
-    responses((status = 200, body = Model), (status = 404, body = Problem)),
+    responses((status = 200, body = RegisteredModel), (status = 404, body = Problem)),
 )]
 pub(crate) async fn get(
     State(state): State<AppState>,
     ApiCaller(caller): ApiCaller,
     ApiPath(uid): ApiPath,
-) -> ApiResult<Json<Model>> {
+) -> ApiResult<Json<RegisteredModel>> {
     let model = state
         .services
         .registered_model(&caller, &model_uid(&uid)?)
@@ -158,7 +158,7 @@ pub(crate) async fn get(
     params(("model_uid" = String, Path)),
     request_body = ModelChange,
     responses(
-        (status = 200, body = Model),
+        (status = 200, body = RegisteredModel),
         (status = 400, body = WrongFields),
         (status = 404, body = Problem),
         (status = 409, description = "`name_conflict`, `model_in_use`, `conflict`", body = Problem),
@@ -169,7 +169,7 @@ pub(crate) async fn update(
     ApiCaller(caller): ApiCaller,
     ApiPath(uid): ApiPath,
     ApiJson(change): ApiJson<ModelChange>,
-) -> ApiResult<Json<Model>> {
+) -> ApiResult<Json<RegisteredModel>> {
     let request = ModelRequest {
         name: change.name,
         role: change.role,
