@@ -177,8 +177,8 @@ pub const SETTINGS: &[Setting] = &[
         Roles::ALL,
         None,
         "the-long-random-text-that-was-there-before",
-        "Former values of `SECRET_KEY`: what they sealed can still be read. `mnemosyne rotate_secrets` seals it with the \
-         current keys; afterwards they can go.",
+        "Former values of `SECRET_KEY`: what they sealed can still be read, and sessions under them go on. `mnemosyne \
+         rotate_secrets` seals with the current key; afterwards they can go.",
     )
     .secret(),
     Setting::new(

@@ -88,9 +88,9 @@ impl Keyring {
         &self.secret_key
     }
 
-    /// Its former values, as they were configured.
-    pub fn fallbacks(&self) -> &[SecretKey] {
-        &self.fallbacks
+    /// It and its former values, as they were configured: what was signed under any of them is believed.
+    pub fn secret_keys(&self) -> impl Iterator<Item = &SecretKey> {
+        std::iter::once(&self.secret_key).chain(&self.fallbacks)
     }
 
     /// Seals the key of a provider.
