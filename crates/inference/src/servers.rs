@@ -12,7 +12,7 @@ use crate::clients::Clients;
 use crate::openai::{Dialect, OpenAiSettings, api_address, probe_dimension};
 
 /// A test waits no longer than this, whatever a server's own limit is.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(25);
 /// The largest answer to anything but a request for vectors, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 /// Names of models that are passed on.
@@ -106,15 +106,13 @@ pub(crate) fn dialect(kind: ProviderKind) -> Dialect {
 }
 
 fn refusal(error: HttpError) -> ServerRefusal {
-    let mut sentence = error.to_string();
-    if let Some(first) = sentence.get(..1) {
-        // Names of hosts stay as they are written.
-        let upper = first.to_uppercase();
-        if matches!(error, HttpError::Address { .. } | HttpError::Setup { .. }) {
-            sentence.replace_range(..1, &upper);
-        }
-    }
-    ServerRefusal(format!("{sentence}."))
+    let sentence = match &error {
+        // The others begin with the name of a host, which stays as it is written.
+        HttpError::Address { reason } => format!("The address is not usable: {reason}."),
+        HttpError::Setup { reason } => format!("The call cannot be set up: {reason}."),
+        other => format!("{other}."),
+    };
+    ServerRefusal(sentence)
 }
 
 fn unusable(reason: impl std::fmt::Display) -> ServerRefusal {

@@ -274,16 +274,15 @@ async fn rerank(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
             .collect()
     };
     let query = words(&body["query"]);
-    let results: Vec<Value> = body["documents"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let documents: &[Value] = body["documents"].as_array().map_or(&[], Vec::as_slice);
+    let results: Vec<Value> = documents
+        .iter()
         .enumerate()
+        .rev()
         .map(|(index, document)| {
             let shared = words(document).iter().filter(|word| query.contains(word)).count();
             json!({"index": index, "relevance_score": shared as f64 / 10.0})
         })
-        .rev()
         .collect();
     axum::Json(json!({ "results": results })).into_response()
 }
