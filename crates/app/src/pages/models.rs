@@ -81,7 +81,8 @@ fn role_row(in_force: InForce) -> RoleRow {
         ModelRole::Vision => ("Vision", "pictures are not described."),
     };
     let source = match (&in_force.registered, &in_force.embedding) {
-        (Some(view), _) => format!("of {}", view.provider_name),
+        (Some(view), Some(_)) => format!("of {}", view.provider_name),
+        (Some(view), None) => format!("of {}; this version does not use it yet", view.provider_name),
         (None, Some(_)) => {
             "of the environment or this machine; no registered model is the system’s".to_owned()
         }

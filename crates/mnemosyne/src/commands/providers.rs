@@ -169,12 +169,15 @@ async fn list(services: &Services, as_json: bool) -> anyhow::Result<ExitCode> {
             KeyState::Unreadable => "key unreadable".to_owned(),
         };
         let draft = &view.provider.draft;
+        let models = match view.models.len() {
+            1 => "1 model".to_owned(),
+            count => format!("{count} models"),
+        };
         println!(
-            "{:20} {:8} {}  {key}  {} models",
+            "{:20} {:8} {}  {key}  {models}",
             draft.name,
             draft.kind.as_str(),
             draft.base_url,
-            view.models.len()
         );
     }
     Ok(ExitCode::SUCCESS)
