@@ -118,6 +118,17 @@ impl Registry {
         Some(embedder)
     }
 
+    /// The first model like this. One that is not known may have been registered a moment ago by another process, whose
+    /// vectors are there already, so what is registered is read again before it counts as missing.
+    async fn find(&self, is_it: impl Fn(&EmbeddingModel) -> bool) -> StoreResult<Option<Arc<dyn Embedder>>> {
+        let is_it = |embedder: &Arc<dyn Embedder>| is_it(embedder.model());
+        if let Some(found) = self.all().await?.into_iter().find(is_it) {
+            return Ok(Some(found));
+        }
+        self.changed();
+        Ok(self.all().await?.into_iter().find(is_it))
+    }
+
     /// Everything that is available, the system's first.
     async fn all(&self) -> StoreResult<Vec<Arc<dyn Embedder>>> {
         let mut all: Vec<Arc<dyn Embedder>> = Vec::new();
@@ -372,15 +383,11 @@ impl EmbedderRegistry for Registry {
     }
 
     async fn by_id(&self, model: &str) -> StoreResult<Option<Arc<dyn Embedder>>> {
-        let all = self.all().await?;
-        Ok(all.into_iter().find(|embedder| embedder.model().id == model))
+        self.find(|known| known.id == model).await
     }
 
     async fn by_space(&self, space: &VectorSpace) -> StoreResult<Option<Arc<dyn Embedder>>> {
-        let all = self.all().await?;
-        Ok(all
-            .into_iter()
-            .find(|embedder| embedder.model().space() == *space))
+        self.find(|known| known.space() == *space).await
     }
 
     async fn available(&self) -> StoreResult<Vec<EmbeddingModel>> {

@@ -324,6 +324,24 @@ async fn a_change_of_another_process_is_seen_without_being_told() {
 }
 
 #[tokio::test]
+async fn a_model_that_another_process_registered_a_moment_ago_is_not_missing() {
+    let Setting {
+        source,
+        registry,
+        _folder,
+    } = setting(None);
+    assert_eq!(ids(&registry).await, ["lexical-hash-v1"]);
+    source.set(vec![registered("http://127.0.0.1:2", "chosen", true)]);
+    let space = VectorSpace {
+        model: "chosen".into(),
+        dimension: 8,
+    };
+    assert!(registry.by_space(&space).await.expect("readable").is_some());
+    source.set(vec![registered("http://127.0.0.1:2", "another", true)]);
+    assert!(registry.by_id("another").await.expect("readable").is_some());
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_changes_nothing_that_was_read() {
     let Setting {
         source,
