@@ -627,6 +627,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     search_pages(&mut gallery)?;
     activity_pages(&mut gallery)?;
     connect_pages(&mut gallery)?;
+    models_pages(&mut gallery)?;
     let links: String = gallery
         .names
         .iter()
@@ -1305,5 +1306,158 @@ fn connect_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
         requires_token: false,
         ..page()
     })?;
+    Ok(())
+}
+
+fn models_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
+    let role = |title, hint, model: Option<&str>| RoleRow {
+        title,
+        hint,
+        model: model.map(|name| ModelLabel {
+            name: name.to_owned(),
+            kind: ModelKind::Neural,
+        }),
+        source: "of gpu".to_owned(),
+    };
+    let model = |at: usize, name: &str| ModelRow {
+        uid: format!("model-{at}"),
+        name: name.to_owned(),
+        role: "embedding",
+        dimension: Some(1_024),
+        is_default: at == 0,
+    };
+    let provider = |at: usize, name: &str| ProviderRow {
+        uid: format!("provider-{at}"),
+        name: name.to_owned(),
+        kind: "openai",
+        base_url: "https://models.example.org/v1".to_owned(),
+        key: "key …4f2a".to_owned(),
+        key_is_unreadable: false,
+        verify_tls: true,
+        allow_private: false,
+        models: vec![model(0, "Qwen3-Embedding-0.6B"), model(1, "bge-m3")],
+    };
+    let page = || ModelsPage {
+        frame: frame("Models", Some(Section::Models)),
+        roles: vec![
+            role(
+                "Embedding",
+                "nothing makes vectors.",
+                Some("Qwen3-Embedding-0.6B"),
+            ),
+            role(
+                "Reranker",
+                "results stay in the order in which they were found.",
+                None,
+            ),
+            role("Chat", "concepts are found without a model.", None),
+            role("Vision", "pictures are not described.", None),
+        ],
+        providers: vec![provider(0, "gpu"), provider(1, "spare")],
+        pager: Pager::new(2, 1, 20, "/models/", &[]),
+        test: None,
+    };
+    gallery.add("models", &page())?;
+    gallery.add(
+        "models-tested",
+        &ModelsPage {
+            test: Some(TestOutcome {
+                subject: "gpu".to_owned(),
+                is_good: true,
+                message: "It offers 2 models.".to_owned(),
+                took_ms: Some(41.3),
+                models: vec!["Qwen3-Embedding-0.6B".to_owned(), "bge-m3".to_owned()],
+            }),
+            ..page()
+        },
+    )?;
+    gallery.add(
+        "models-empty",
+        &ModelsPage {
+            providers: Vec::new(),
+            pager: Pager::default(),
+            ..page()
+        },
+    )?;
+    let ugly = || ProviderRow {
+        base_url: format!("https://{}.example.org/v1", "x".repeat(300)),
+        key: "its key cannot be opened with the configured keys".to_owned(),
+        key_is_unreadable: true,
+        verify_tls: false,
+        allow_private: true,
+        models: (0..40).map(|at| model(at, &ugly_title())).collect(),
+        ..provider(0, &ugly_title())
+    };
+    gallery.add(
+        "models-ugly",
+        &ModelsPage {
+            frame: ugly_frame("Models", Some(Section::Models)),
+            providers: vec![ugly()],
+            pager: Pager::new(812, 1, 20, "/models/", &[]),
+            test: Some(TestOutcome {
+                subject: ugly_title(),
+                is_good: false,
+                message: format!(
+                    "models.example.org answered with status 500: {}.",
+                    "x".repeat(300)
+                ),
+                took_ms: None,
+                models: Vec::new(),
+            }),
+            ..page()
+        },
+    )?;
+    let wrong = Field {
+        value: "http://10.1.2.3/".to_owned(),
+        errors: vec![
+            "10.1.2.3 has the private address 10.1.2.3, and calls to private addresses are refused."
+                .to_owned(),
+        ],
+    };
+    gallery.add(
+        "provider-form",
+        &ProviderFormPage {
+            frame: frame("New provider", Some(Section::Models)),
+            action: "/models/providers/new/".to_owned(),
+            button: "Add the provider",
+            name: Field::of("gpu"),
+            kind: Field::of("openai"),
+            kinds: vec![WordChoice {
+                value: "openai",
+                label: "OpenAI’s way, as most servers do",
+            }],
+            base_url: wrong,
+            api_key: Field::default(),
+            stored_key: Some("A key is stored; it ends in 4f2a.".to_owned()),
+            remove_key: false,
+            verify_tls: true,
+            numbers: vec![NumberField {
+                name: "batch_size",
+                label: "Texts in one request",
+                hint: "1 to 1024.",
+                field: Field::of("8"),
+            }],
+            numbers_are_wrong: false,
+        },
+    )?;
+    gallery.add(
+        "model-form",
+        &ModelFormPage {
+            frame: frame("New model", Some(Section::Models)),
+            action: "/models/new/".to_owned(),
+            button: "Add the model",
+            provider: "provider-0".to_owned(),
+            provider_name: "gpu".to_owned(),
+            name: Field::of("Qwen3-Embedding-0.6B"),
+            role: Field::of("embedding"),
+            roles: vec![WordChoice {
+                value: "embedding",
+                label: "Embedding: makes vectors",
+            }],
+            dimension: Field::of("1024"),
+            takes_instructions: Field::of("yes"),
+            is_default: true,
+        },
+    )?;
     Ok(())
 }

@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    chunks, collections, concepts, docs, ingest, items, jobs, libraries, schema, search, workspaces,
+    chunks, collections, concepts, docs, ingest, items, jobs, libraries, models, providers, schema, search,
+    workspaces,
 };
 use crate::error::{Audience, refuse};
 use crate::state::AppState;
@@ -81,6 +82,20 @@ api_routes! {
 
     GET    "/library/api/concepts/"                         concepts::list;
     GET    "/library/api/concepts/{concept_uid}/related/"   concepts::related;
+
+    GET    "/library/api/providers/"                        providers::list;
+    POST   "/library/api/providers/"                        providers::create;
+    GET    "/library/api/providers/{provider_uid}/"         providers::get;
+    PATCH  "/library/api/providers/{provider_uid}/"         providers::update;
+    DELETE "/library/api/providers/{provider_uid}/"         providers::delete;
+    POST   "/library/api/providers/{provider_uid}/test/"    providers::test;
+
+    GET    "/library/api/models/"                           models::list;
+    POST   "/library/api/models/"                           models::create;
+    GET    "/library/api/models/{model_uid}/"               models::get;
+    PATCH  "/library/api/models/{model_uid}/"               models::update;
+    DELETE "/library/api/models/{model_uid}/"               models::delete;
+    POST   "/library/api/models/{model_uid}/test/"          models::test;
 
     GET    "/library/api/schema/"                           schema::get;
     GET    "/library/api/docs/"                             docs::get;

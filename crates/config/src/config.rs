@@ -26,6 +26,10 @@ pub struct Config {
     pub data: PathBuf,
     /// `None`: the one kept in the data folder, generated on the first start.
     pub secret_key: Option<Secret>,
+    /// Former values of it, the latest first: they open what they sealed.
+    pub secret_key_fallbacks: Vec<Secret>,
+    /// The Fernet keys of providers' API keys: the first seals, all of them open. None: a key derived from `secret_key`.
+    pub provider_keys: Vec<Secret>,
     /// Whether visitors see the details of errors.
     pub debug: bool,
     /// The time zone that pages show times in.
@@ -83,6 +87,8 @@ impl Config {
             let CoreSection {
                 data,
                 secret_key,
+                secret_key_fallbacks,
+                provider_keys,
                 debug,
                 time_zone,
                 language_code,
@@ -90,6 +96,8 @@ impl Config {
             Some(Self {
                 data,
                 secret_key,
+                secret_key_fallbacks,
+                provider_keys,
                 debug,
                 time_zone,
                 language_code,

@@ -10,6 +10,8 @@ use crate::secret::Secret;
 pub(crate) struct CoreSection {
     pub(crate) data: PathBuf,
     pub(crate) secret_key: Option<Secret>,
+    pub(crate) secret_key_fallbacks: Vec<Secret>,
+    pub(crate) provider_keys: Vec<Secret>,
     pub(crate) debug: bool,
     pub(crate) time_zone: Tz,
     pub(crate) language_code: String,
@@ -18,6 +20,12 @@ pub(crate) struct CoreSection {
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<CoreSection> {
     let data = reader.text("MNEMOSYNE_DATA").map(PathBuf::from);
     let secret_key = reader.secret("SECRET_KEY");
+    let secret_key_fallbacks = reader.list("SECRET_KEY_FALLBACKS", "a text", |key| Some(Secret::new(key)));
+    let provider_keys = reader.list(
+        "LLM_API_SECRETS_ENCRYPTION_KEY",
+        "a Fernet key: 32 bytes in base64url, which are 44 characters",
+        fernet_key,
+    );
     let debug = reader.boolean("DEBUG");
     let time_zone = reader.parsed("TIME_ZONE", "the IANA name of a time zone", |name| {
         name.parse().ok()
@@ -26,10 +34,22 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<CoreSection> {
     Some(CoreSection {
         data: data?,
         secret_key,
+        secret_key_fallbacks,
+        provider_keys,
         debug: debug?,
         time_zone: time_zone?,
         language_code: language_code?,
     })
+}
+
+/// The shape of a key as Python's `Fernet.generate_key()` writes it; plain base64 and a missing `=` are taken, too.
+fn fernet_key(value: &str) -> Option<Secret> {
+    let digits = value.strip_suffix('=').unwrap_or(value);
+    let is_good = digits.len() == 43
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_+/".contains(&byte));
+    is_good.then(|| Secret::new(value))
 }
 
 /// The shape of a language tag: `en`, `en-us`, `zh-hans`; lower case, as Django writes it.
@@ -75,6 +95,45 @@ mod tests {
         assert!(config.debug);
         assert_eq!(config.time_zone, chrono_tz::America::Argentina::Buenos_Aires);
         assert_eq!(config.language_code, "de-at");
+    }
+
+    #[test]
+    fn keys_of_old_and_of_providers() {
+        let first = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
+        let second = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=";
+        let config = read(&[
+            ("SECRET_KEY_FALLBACKS", "hunter-one, hunter-two"),
+            ("LLM_API_SECRETS_ENCRYPTION_KEY", &format!("{first},{second}")),
+        ]);
+        let exposed = |secrets: &[crate::Secret]| -> Vec<String> {
+            secrets.iter().map(|secret| secret.expose().to_owned()).collect()
+        };
+        assert_eq!(
+            exposed(&config.secret_key_fallbacks),
+            ["hunter-one", "hunter-two"]
+        );
+        assert_eq!(exposed(&config.provider_keys), [first, second]);
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter") && !shown.contains("cw_"), "{shown}");
+        for bad in [
+            "short",
+            &first[1..],
+            &format!("{first}=="),
+            &format!("{first},nonsense"),
+            "cw_0x689RpI-jtRR7oE8h eQsKImvJapLeSbXpwF4e4=",
+        ] {
+            let problems = problems(&MapEnvironment::new().with("LLM_API_SECRETS_ENCRYPTION_KEY", bad));
+            assert_eq!(problems.len(), 1, "{bad}");
+            let sentence = problems[0].to_string();
+            assert!(
+                sentence.starts_with("LLM_API_SECRETS_ENCRYPTION_KEY "),
+                "{sentence}"
+            );
+            assert!(
+                !sentence.contains("cw_") && !sentence.contains("nonsense"),
+                "{sentence}"
+            );
+        }
     }
 
     #[test]

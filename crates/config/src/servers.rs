@@ -418,15 +418,6 @@ fn others(reader: &mut Reader<'_>) {
             }
         }
     }
-    if let Some(key) = reader.explicit("LLM_API_SECRETS_ENCRYPTION_KEY")
-        && !has_the_shape_of_a_fernet_key(&key)
-    {
-        reader.bad_value(
-            "LLM_API_SECRETS_ENCRYPTION_KEY",
-            &key,
-            "a Fernet key: 32 bytes in base64url, 44 characters",
-        );
-    }
 }
 
 fn refuse(reader: &mut Reader<'_>, name: &str, instead: &str) {
@@ -435,14 +426,6 @@ fn refuse(reader: &mut Reader<'_>, name: &str, instead: &str) {
         format!("is set, but not available in this version: leave it unset to use {instead}."),
         None,
     );
-}
-
-fn has_the_shape_of_a_fernet_key(key: &str) -> bool {
-    let digits = key.strip_suffix('=').unwrap_or(key);
-    digits.len() == 43
-        && digits
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 #[cfg(test)]
@@ -631,7 +614,6 @@ mod tests {
             ("EMAIL_PORT", "0"),
             ("AWS_S3_VERIFY", "sometimes"),
             ("USE_LOCAL_STORAGE", "local"),
-            ("LLM_API_SECRETS_ENCRYPTION_KEY", "hunter2"),
             ("CELERY_BROKER_URL", "redis://user:hunter2@host"),
             ("CELERY_BROKER_URL", "amqp://host:5672/"),
             ("CELERY_BROKER_URL", "amqp://user@host:5672/"),

@@ -167,7 +167,18 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "a-long-random-text-of-fifty-characters-or-more",
         "Signs sessions and links, and seals signing keys and other stored secrets. Unset: generated on the first start \
-         and kept in the data folder. When it changes, everybody is signed out and sealed secrets cannot be read any more.",
+         and kept in the data folder. When it changes, everybody is signed out and sealed secrets cannot be read any more, \
+         unless the old one is in `SECRET_KEY_FALLBACKS`.",
+    )
+    .secret(),
+    Setting::new(
+        CORE,
+        "SECRET_KEY_FALLBACKS",
+        Roles::ALL,
+        None,
+        "the-long-random-text-that-was-there-before",
+        "Former values of `SECRET_KEY`: what they sealed can still be read, and sessions under them go on. `mnemosyne \
+         rotate_secrets` seals with the current key; afterwards they can go.",
     )
     .secret(),
     Setting::new(
@@ -514,10 +525,10 @@ pub const SETTINGS: &[Setting] = &[
         Roles::ALL,
         None,
         "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=",
-        "The Fernet key that seals the API keys of model providers. Unset: a key derived from `SECRET_KEY`.",
+        "The Fernet key that seals the API keys of model providers; of several, the first seals and all of them open. Unset: \
+         a key derived from `SECRET_KEY`. After a change, `mnemosyne rotate_secrets` seals them with the current first key.",
     )
-    .secret()
-    .server(),
+    .secret(),
     Setting::new(
         EMAIL,
         "EMAIL_HOST",
@@ -875,7 +886,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "/etc/ssl/private-ca.pem",
         "A file with certificates (PEM) of authorities of your own, believed besides the system's by connections to S3 \
-         servers whose certificates are checked.",
+         and to servers of models whose certificates are checked.",
     ),
     Setting::new(
         NETWORK,

@@ -19,10 +19,12 @@ const HEADER: usize = 1 + 8 + BLOCK;
 /// The extraction salt of [`Key::derive`]. Changing it makes every stored secret unreadable.
 const DERIVATION_SALT: &[u8] = b"mnemosyne fernet key v1";
 
-/// Base64url, written with padding as Python does, read with or without.
+/// Base64url, written with padding as Python does, read as generously as Python does.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
 
 /// Why a key or a sealed text was refused.
@@ -53,10 +55,10 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// The key in this text, as `Fernet.generate_key()` writes it.
+    /// The key in this text, as `Fernet.generate_key()` writes it; plain base64 is read, too, as Python reads it.
     pub fn parse(text: &str) -> Result<Self, FernetError> {
         let bytes = BASE64
-            .decode(text.trim())
+            .decode(text.trim().replace('+', "-").replace('/', "_"))
             .map_err(|_| FernetError::MalformedKey)?;
         let bytes: [u8; 32] = bytes.try_into().map_err(|_| FernetError::MalformedKey)?;
         Ok(Self::from_bytes(bytes))
@@ -169,6 +171,18 @@ mod tests {
             assert!(Key::parse(text).is_err(), "{text}");
         }
         assert!(!format!("{:?}", Key::parse(TEXT).unwrap()).contains("cw_"));
+        let token = Key::parse(TEXT).unwrap().seal(b"x", Utc::now());
+        for same in [
+            "cw/0x689RpI+jtRR7oE8h/eQsKImvJapLeSbXpwF4e4=",
+            TEXT.trim_end_matches('='),
+            &TEXT.replace("4e4=", "4e5="),
+        ] {
+            assert_eq!(
+                Key::parse(same).unwrap().open(&token),
+                Ok(b"x".to_vec()),
+                "{same}"
+            );
+        }
     }
 
     #[test]

@@ -119,7 +119,9 @@ impl FailureCode {
             Self::EmbedderUnavailable => {
                 "It is tried again by itself; check the embedding server if it goes on."
             }
-            Self::EmbedderRefused => "Check the EMBEDDING_ settings against what the embedding server says.",
+            Self::EmbedderRefused => {
+                "Check the registered model, or the EMBEDDING_ settings, against what the embedding server says."
+            }
             Self::EmbeddingModelMissing => {
                 "Make the library's model available again, or move the library with `mnemosyne reembed`."
             }

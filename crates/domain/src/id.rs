@@ -80,6 +80,14 @@ uid!(
     /// One request to ingest one file.
     JobId
 );
+uid!(
+    /// A server of models that an administrator registered.
+    ProviderUid
+);
+uid!(
+    /// A model of such a server.
+    ModelUid
+);
 
 /// The name a client gives to its own workspace. It is the client's, so any text of 1 to 200 characters without
 /// control characters is kept as it is.

@@ -14,6 +14,7 @@ pub mod library;
 pub mod model;
 pub mod page;
 pub mod ports;
+pub mod provider;
 pub mod search;
 pub mod words;
 
@@ -23,10 +24,16 @@ pub use account::{
 pub use concept::{Concept, ConceptKind, ConceptMention};
 pub use dependency::Dependency;
 pub use error::{Failure, FailureCode, StoreError, StoreResult};
-pub use id::{ChunkUid, CollectionUid, ConceptUid, ItemUid, JobId, LibraryUid, WorkspaceId};
+pub use id::{
+    ChunkUid, CollectionUid, ConceptUid, ItemUid, JobId, LibraryUid, ModelUid, ProviderUid, WorkspaceId,
+};
 pub use item::{Chunk, Collection, EmbeddingStatus, Item, NewChunk, NewItem, PlaceKind};
 pub use job::{INGEST_TASK, Job, JobCounts, JobStatus, NewJob, Queue, Stage};
 pub use library::{ChunkStrategy, Library, LibraryType, LibraryTypeProfile, NewLibrary, ProfileOverrides};
 pub use model::{EmbeddingModel, EmbeddingPurpose, ModelKind, VectorSpace};
 pub use page::{Page, PageRequest};
+pub use provider::{
+    ApiKey, KeyChange, ModelDraft, ModelRole, ModelTarget, Provider, ProviderDraft, ProviderKey,
+    ProviderKind, ProviderLimits, ProviderModel,
+};
 pub use search::{ChunkHit, Leg, LegHit, Scope, SearchFilter};

@@ -23,6 +23,8 @@ use crate::tls;
 const MAX_EXCERPT_BYTES: usize = 4_096;
 /// How much of it is kept.
 const MAX_EXCERPT_CHARS: usize = 300;
+/// How long a name may take to be resolved where an address is only checked.
+const RESOLVE: Duration = Duration::from_secs(5);
 
 /// Makes outgoing calls. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -69,6 +71,35 @@ impl Outbound {
         Self {
             timeout,
             ..self.clone()
+        }
+    }
+
+    /// Whether calls to a server at this address would be let through, without making one. A name is resolved as a call
+    /// would; one that cannot be (in a few seconds) is let through, because the call will say so. The address of a server
+    /// has no user name, query or fragment.
+    pub async fn check_base_url(&self, url: &str) -> Result<(), HttpError> {
+        let url = parse_url(url)?;
+        let has_more = !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some();
+        if has_more {
+            return Err(HttpError::Address {
+                reason: "it must not hold a user name, a query or a fragment".into(),
+            });
+        }
+        self.guard.check_url(&url)?;
+        let host = url.host_str().unwrap_or_default();
+        let is_literal = host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok();
+        if is_literal {
+            return Ok(());
+        }
+        match tokio::time::timeout(RESOLVE, self.guard.resolve(host)).await {
+            Ok(Ok(Err(refused))) => Err(HttpError::Refused {
+                host: shown_host(&url),
+                address: refused.address,
+            }),
+            _ => Ok(()),
         }
     }
 

@@ -68,22 +68,102 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 /// The rule of one client.
 #[derive(Clone)]
 pub(crate) struct Guard {
-    allowed_private_hosts: Arc<HashSet<String>>,
+    allowed: Arc<Allowed>,
+}
+
+/// What the operator named.
+struct Allowed {
+    hosts: HashSet<String>,
+    networks: Vec<Network>,
+}
+
+/// A block of addresses.
+struct Network {
+    base: IpAddr,
+    bits: u32,
+}
+
+impl Network {
+    /// `ADDRESS/BITS`.
+    fn parse(text: &str) -> Option<Self> {
+        let (base, bits) = text.split_once('/')?;
+        let base: IpAddr = normal_host(base).parse().ok()?;
+        let bits: u32 = bits.trim().parse().ok()?;
+        let fits = bits <= if base.is_ipv4() { 32 } else { 128 };
+        fits.then_some(Self { base, bits })
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        match (self.base, address) {
+            (IpAddr::V4(base), IpAddr::V4(address)) => {
+                let differing = base.to_bits() ^ address.to_bits();
+                differing.leading_zeros() >= self.bits
+            }
+            (IpAddr::V6(base), IpAddr::V6(address)) => {
+                let differing = base.to_bits() ^ address.to_bits();
+                differing.leading_zeros() >= self.bits
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Guard {
     pub(crate) fn new(allowed_private_hosts: &[String]) -> Self {
-        let allowed = allowed_private_hosts
-            .iter()
-            .map(|host| normal_host(host))
-            .collect();
+        let (networks, hosts): (Vec<&String>, Vec<&String>) =
+            allowed_private_hosts.iter().partition(|host| host.contains('/'));
         Self {
-            allowed_private_hosts: Arc::new(allowed),
+            allowed: Arc::new(Allowed {
+                hosts: hosts.into_iter().map(|host| normal_host(host)).collect(),
+                networks: networks
+                    .into_iter()
+                    .filter_map(|text| Network::parse(text))
+                    .collect(),
+            }),
         }
     }
 
     fn allows_private(&self, host: &str) -> bool {
-        self.allowed_private_hosts.contains(&normal_host(host))
+        self.allowed.hosts.contains(&normal_host(host))
+    }
+
+    /// Whether a host that was not named may be called at this address.
+    fn accepts(&self, address: IpAddr) -> bool {
+        is_public_address(address)
+            || self
+                .allowed
+                .networks
+                .iter()
+                .any(|network| network.contains(address))
+    }
+
+    /// The addresses of a name that may be called.
+    pub(crate) async fn resolve(
+        &self,
+        host: &str,
+    ) -> std::io::Result<Result<Vec<SocketAddr>, AddressRefused>> {
+        // Port 0 stands for "the port of the URL", which the connector fills in.
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+        Ok(self.accepted_addresses(host, found))
+    }
+
+    fn accepted_addresses(
+        &self,
+        host: &str,
+        found: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, AddressRefused> {
+        if self.allows_private(host) {
+            return Ok(found);
+        }
+        let (accepted, refused): (Vec<SocketAddr>, Vec<SocketAddr>) =
+            found.into_iter().partition(|address| self.accepts(address.ip()));
+        match (accepted.is_empty(), refused.first()) {
+            (true, Some(refused)) => Err(AddressRefused {
+                host: host.to_owned(),
+                address: refused.ip(),
+            }),
+            _ => Ok(accepted),
+        }
     }
 
     /// Checks a URL before a connection is made. Literal addresses never reach the resolver, so they are judged here;
@@ -102,7 +182,7 @@ impl Guard {
         let Ok(address) = normal_host(host).parse::<IpAddr>() else {
             return Ok(());
         };
-        if is_public_address(address) || self.allows_private(host) {
+        if self.accepts(address) || self.allows_private(host) {
             return Ok(());
         }
         Err(HttpError::Refused {
@@ -150,33 +230,11 @@ impl GuardedResolver {
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        let private_is_allowed = self.guard.allows_private(&host);
+        let guard = self.guard.clone();
         Box::pin(async move {
-            // Port 0 stands for "the port of the URL", which the connector fills in.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let accepted = accepted_addresses(&host, found, private_is_allowed)?;
+            let accepted = guard.resolve(&host).await??;
             Ok(Box::new(accepted.into_iter()) as Addrs)
         })
-    }
-}
-
-fn accepted_addresses(
-    host: &str,
-    found: Vec<SocketAddr>,
-    private_is_allowed: bool,
-) -> Result<Vec<SocketAddr>, AddressRefused> {
-    if private_is_allowed {
-        return Ok(found);
-    }
-    let (public, private): (Vec<SocketAddr>, Vec<SocketAddr>) = found
-        .into_iter()
-        .partition(|address| is_public_address(address.ip()));
-    match (public.is_empty(), private.first()) {
-        (true, Some(refused)) => Err(AddressRefused {
-            host: host.to_owned(),
-            address: refused.ip(),
-        }),
-        _ => Ok(public),
     }
 }
 
@@ -308,6 +366,22 @@ mod tests {
     }
 
     #[test]
+    fn a_network_the_operator_named_may_be_private() {
+        for (network, inside, outside) in [
+            ("192.168.4.0/22", "http://192.168.7.255/", "http://192.168.8.0/"),
+            ("10.0.0.7/32", "http://10.0.0.7/", "http://10.0.0.6/"),
+            ("0.0.0.0/0", "http://127.0.0.1/", "http://[::1]/"),
+            ("fd00::/8", "http://[fd12::1]/", "http://[fe80::1]/"),
+        ] {
+            assert_eq!(check(&[network], inside), Ok(()), "{network}");
+            assert!(check(&[network], outside).is_err(), "{network}");
+        }
+        for nonsense in ["10.0.0.0/33", "10.0.0.0/", "/8", "x/8"] {
+            assert!(check(&[nonsense], "http://10.0.0.1/").is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
     fn only_http_is_spoken() {
         assert!(matches!(
             check(&[], "file:///etc/passwd"),
@@ -323,15 +397,18 @@ mod tests {
     fn a_name_keeps_only_its_public_addresses() {
         let address = |text: &str| text.parse::<SocketAddr>().expect(text);
         let mixed = vec![address("10.0.0.1:0"), address("1.1.1.1:0")];
+        let accepted = |allowed: &[&str], found: &[SocketAddr]| {
+            let allowed: Vec<String> = allowed.iter().map(|host| (*host).to_owned()).collect();
+            Guard::new(&allowed).accepted_addresses("a.example", found.to_vec())
+        };
         assert_eq!(
-            accepted_addresses("a.example", mixed.clone(), false).expect("one is public"),
+            accepted(&[], &mixed).expect("one is public"),
             vec![address("1.1.1.1:0")]
         );
-        assert_eq!(
-            accepted_addresses("a.example", mixed.clone(), true).expect("allowed"),
-            mixed
-        );
-        let refused = accepted_addresses("a.example", vec![address("[fd00::1]:0")], false);
+        for allowed in ["a.example", "10.0.0.0/8"] {
+            assert_eq!(accepted(&[allowed], &mixed).expect("allowed"), mixed);
+        }
+        let refused = accepted(&["10.0.0.0/8"], &[address("[fd00::1]:0")]);
         assert_eq!(refused.expect_err("private").address, address("[fd00::1]:0").ip());
     }
 }

@@ -10,7 +10,8 @@ pub struct OutboundSettings {
     pub timeout: Duration,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
-    /// Hosts (names or literal addresses, without a port) that may have a private address. Upper and lower case are one.
+    /// Hosts (names or literal addresses, without a port) that may have a private address, and private networks
+    /// (`10.1.0.0/16`) in which every host may. Upper and lower case are one.
     pub allowed_private_hosts: Vec<String>,
     /// Whether certificates are checked. Switching it off lets anybody on the way read and change what is sent.
     pub verify_tls: bool,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mnemosyne_config::Role;
 
 /// The memory of everything you know.
@@ -38,6 +38,18 @@ pub(crate) enum Command {
     Models(ModelsCommand),
     /// Move a library to another embedding model
     Reembed(ReembedArgs),
+    /// Servers of models
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
+    /// Models of those servers
+    #[command(subcommand)]
+    ProviderModels(ProviderModelsCommand),
+    /// Seal stored secrets with the current keys
+    RotateSecrets {
+        /// Print the counts as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make an MCP token, shown once
     CreateMcpToken(CreateTokenArgs),
     /// Make sure that a service account exists and has this password
@@ -159,6 +171,194 @@ pub(crate) enum ModelsCommand {
     Remove {
         /// Its name
         name: String,
+    },
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    Yes,
+    No,
+}
+
+impl Switch {
+    pub(crate) fn is_on(self) -> bool {
+        self == Self::Yes
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// The file that holds the key of the server; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "key_env")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The environment variable that holds the key of the server
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) key_env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProviderArgs {
+    /// Its address, with or without /v1
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// How it speaks: openai (which is usual) or synesis
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Whether its certificate is checked (usual: yes)
+    #[arg(long, value_name = "YES|NO")]
+    pub(crate) verify_tls: Option<Switch>,
+    /// Whether it may have a private address although no setting names it (usual: no)
+    #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes")]
+    pub(crate) allow_private: Option<Switch>,
+    /// Seconds that one request may take (usual: 120)
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Texts in one request (usual: 8)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) batch_size: Option<u64>,
+    /// Estimated tokens in one request (usual: 16000)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) batch_tokens: Option<u64>,
+    /// Estimated tokens of the longest piece of text (usual: 8000)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) text_tokens: Option<u64>,
+    /// Requests at the same time (usual: 4)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_parallel: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Its name
+    pub(crate) name: String,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProvidersCommand {
+    /// Register a server
+    Add {
+        /// What to call it
+        name: String,
+        #[command(flatten)]
+        provider: ProviderArgs,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the registered servers
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a server
+    Update {
+        /// Its name
+        name: String,
+        /// Another name
+        #[arg(long, value_name = "NAME")]
+        new_name: Option<String>,
+        /// Forget its key
+        #[arg(long, conflicts_with_all = ["key_file", "key_env"])]
+        remove_key: bool,
+        #[command(flatten)]
+        provider: ProviderArgs,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a server with its models
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Ask a server which models it has
+    Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// The length of the vectors of an embedding model; without it, the server is asked
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) dimension: Option<u64>,
+    /// Whether it was trained to be told its task (usual: if its name says so)
+    #[arg(long, value_name = "YES|NO")]
+    pub(crate) instructions: Option<Switch>,
+    /// Whether it is the system's for its role
+    #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes")]
+    pub(crate) default: Option<Switch>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProviderModelsCommand {
+    /// Register a model
+    Add {
+        /// Its name, as the server knows it
+        name: String,
+        /// The name of the server
+        #[arg(long)]
+        provider: String,
+        /// embedding, reranker, chat or vision
+        #[arg(long)]
+        role: String,
+        #[command(flatten)]
+        model: ModelArgs,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the registered models
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a model
+    Update {
+        /// Its name or uid
+        name: String,
+        /// The name of its server, where several have such a model
+        #[arg(long)]
+        provider: Option<String>,
+        /// Its role, where it has several
+        #[arg(long)]
+        role: Option<String>,
+        /// Another name
+        #[arg(long, value_name = "NAME")]
+        new_name: Option<String>,
+        #[command(flatten)]
+        model: ModelArgs,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a model
+    Remove {
+        /// Its name or uid
+        name: String,
+        /// The name of its server, where several have such a model
+        #[arg(long)]
+        provider: Option<String>,
+        /// Its role, where it has several
+        #[arg(long)]
+        role: Option<String>,
+    },
+    /// Make one small real call to a model
+    Test {
+        #[command(flatten)]
+        test: TestArgs,
+        /// The name of its server, where several have such a model
+        #[arg(long)]
+        provider: Option<String>,
+        /// Its role, where it has several
+        #[arg(long)]
+        role: Option<String>,
     },
 }
 
@@ -344,6 +544,44 @@ mod tests {
         };
         assert!(args.retire_other);
         assert!(parse("mnemosyne").command.is_none());
+    }
+
+    #[test]
+    fn providers_and_their_models_are_registered_in_words() {
+        let line = "mnemosyne providers add gpu --base_url http://gpu:8080 --key-file - --allow-private --verify-tls no";
+        let Some(Command::Providers(ProvidersCommand::Add { name, provider, .. })) = parse(line).command
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(
+            (name.as_str(), provider.base_url.as_deref()),
+            ("gpu", Some("http://gpu:8080"))
+        );
+        assert_eq!(provider.key.key_file.as_deref(), Some(std::path::Path::new("-")));
+        assert_eq!(
+            (provider.allow_private, provider.verify_tls),
+            (Some(Switch::Yes), Some(Switch::No))
+        );
+        let line = "mnemosyne provider-models update m --default no --instructions yes --json";
+        let Some(Command::ProviderModels(ProviderModelsCommand::Update { model, json, .. })) =
+            parse(line).command
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(
+            (model.default, model.instructions, json),
+            (Some(Switch::No), Some(Switch::Yes), true)
+        );
+        let line = "mnemosyne provider_models add m --provider p --role chat --default";
+        let Some(Command::ProviderModels(ProviderModelsCommand::Add { model, .. })) = parse(line).command
+        else {
+            panic!("not understood")
+        };
+        assert_eq!(model.default, Some(Switch::Yes));
+        assert!(matches!(
+            parse("mnemosyne rotate-secrets --json").command,
+            Some(Command::RotateSecrets { json: true })
+        ));
     }
 
     #[test]

@@ -14,16 +14,20 @@ use mnemosyne_blobs::s3::{S3Blobs, S3Bucket, S3Settings, UploadSettings};
 use mnemosyne_cache::memcached::MemcachedCache;
 use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::{Config, EmbeddingDialect, QueueKind, S3Section};
+use mnemosyne_crypto::fernet;
 use mnemosyne_domain::StoreResult;
-use mnemosyne_domain::ports::{BlobStore, Cache, EmbedderRegistry, SourceBucket, SystemClock};
+use mnemosyne_domain::ports::{BlobStore, Cache, EmbedderRegistry, Relational, SourceBucket, SystemClock};
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_graph::neo4j::{Neo4jSettings, Neo4jStore};
 use mnemosyne_http::{Outbound, OutboundSettings};
-use mnemosyne_inference::{Dialect, OpenAiSettings, Registry, RegistrySettings};
+use mnemosyne_inference::{Clients, Dialect, OpenAiSettings, Registry, RegistrySettings, Servers};
 use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, AmqpWorkerSettings, BrokerUrl, QueueType};
 use mnemosyne_queue::in_process::InProcessQueue;
 use mnemosyne_sandbox::{Sandbox, SandboxSettings};
-use mnemosyne_services::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
+use mnemosyne_services::providers::RegisteredSource;
+use mnemosyne_services::{
+    Backends, IngestSettings, Keyring, SearchSettings, SecretKey, ServiceSettings, Services,
+};
 use mnemosyne_sql::postgres::{PostgresDatabase, PostgresSettings};
 use mnemosyne_sql::sqlite::SqliteDatabase;
 
@@ -48,6 +52,15 @@ pub(crate) enum Knowledge {
 enum RelationalStore {
     Sqlite(SqliteDatabase),
     Postgres(PostgresDatabase),
+}
+
+impl RelationalStore {
+    fn port(&self) -> Arc<dyn Relational> {
+        match self {
+            Self::Sqlite(database) => Arc::new(database.clone()),
+            Self::Postgres(database) => Arc::new(database.clone()),
+        }
+    }
 }
 
 impl Context {
@@ -103,6 +116,8 @@ impl Knowledge {
     }
 }
 
+/// How long a start waits for the database to say which model is the system's.
+const SYSTEM_MODEL: Duration = Duration::from_secs(2);
 /// How long closing the stores may take.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -127,19 +142,20 @@ pub(crate) async fn open(config: Config, worker: Option<&str>) -> anyhow::Result
         Some(secret) => SecretKey::new(secret.expose()),
         None => SecretKey::new(&stored_secret_key(&data.join("secret_key"))?),
     };
-    let embedders: Arc<dyn EmbedderRegistry> = Arc::new(registry(&config)?);
-    let knowledge = knowledge(&config, embedders.as_ref()).await?;
     let relational = relational(&config).await?;
+    let clients =
+        Clients::new(outbound_settings(&config)).context("the clients of outgoing calls cannot be made")?;
+    let registered = RegisteredSource::new(relational.port(), keyring(&config, secret_key.clone())?);
+    let registry = registry(&config, &clients)?.with_registered(Arc::new(registered), clients.clone());
+    let embedders: Arc<dyn EmbedderRegistry> = Arc::new(registry);
+    let knowledge = knowledge(&config, embedders.as_ref()).await?;
     let queue = broker(&config, worker)?;
     let backends = Backends {
         knowledge: match &knowledge {
             Knowledge::Embedded(store) => Arc::clone(store) as Arc<_>,
             Knowledge::Neo4j(store) => Arc::clone(store) as Arc<_>,
         },
-        relational: match &relational {
-            RelationalStore::Sqlite(database) => Arc::new(database.clone()) as Arc<_>,
-            RelationalStore::Postgres(database) => Arc::new(database.clone()) as Arc<_>,
-        },
+        relational: relational.port(),
         blobs: blobs(&config).await?,
         cache: cache(&config)?,
         queue: match &queue {
@@ -148,10 +164,12 @@ pub(crate) async fn open(config: Config, worker: Option<&str>) -> anyhow::Result
         },
         bucket: bucket(&config)?,
         embedders,
+        model_servers: Arc::new(Servers::new(clients)),
         extractor: Arc::new(sandbox(&config)?),
         clock: Arc::new(SystemClock),
     };
-    let services = Arc::new(Services::new(backends, secret_key, settings(&config)));
+    let keyring = keyring(&config, secret_key)?;
+    let services = Arc::new(Services::new(backends, keyring, settings(&config)));
     Ok(Context {
         services,
         config,
@@ -169,8 +187,13 @@ async fn knowledge(config: &Config, embedders: &dyn EmbedderRegistry) -> anyhow:
             .with_context(|| format!("the knowledge store in {} cannot be opened", data.display()))?;
         return Ok(Knowledge::Embedded(Arc::new(store)));
     };
+    // A database that is away, or not migrated, does not hold the start up; `setup` has one.
+    let system = tokio::time::timeout(SYSTEM_MODEL, embedders.system()).await;
     let settings = Neo4jSettings {
-        system_space: Some(embedders.system().model().space()),
+        system_space: system
+            .ok()
+            .and_then(Result::ok)
+            .map(|embedder| embedder.model().space()),
         ..Neo4jSettings::from_url(url.expose()).context("NEOMODEL_NEO4J_BOLT_URL")?
     };
     let store = Neo4jStore::connect_lazy(settings).context("Neo4j")?;
@@ -279,7 +302,23 @@ pub(crate) fn sandbox(config: &Config) -> anyhow::Result<Sandbox> {
     }))
 }
 
-fn registry(config: &Config) -> anyhow::Result<Registry> {
+/// The keys that stored secrets are sealed with.
+fn keyring(config: &Config, secret_key: SecretKey) -> anyhow::Result<Keyring> {
+    let fallbacks = config
+        .secret_key_fallbacks
+        .iter()
+        .map(|secret| SecretKey::new(secret.expose()))
+        .collect();
+    let provider_keys = config
+        .provider_keys
+        .iter()
+        .map(|key| fernet::Key::parse(key.expose()))
+        .collect::<Result<Vec<_>, _>>()
+        .context("LLM_API_SECRETS_ENCRYPTION_KEY")?;
+    Ok(Keyring::new(secret_key, fallbacks, provider_keys))
+}
+
+fn registry(config: &Config, clients: &Clients) -> anyhow::Result<Registry> {
     let environment = config.embedding.as_ref().map(|embedding| OpenAiSettings {
         api_key: embedding.api_key.as_ref().map(|key| key.expose().to_owned()),
         dialect: match embedding.dialect {
@@ -294,7 +333,7 @@ fn registry(config: &Config) -> anyhow::Result<Registry> {
         environment,
         models_folder: models_folder(config),
     };
-    Registry::new(settings, &outbound(config)?).context("the embedding server cannot be used")
+    Registry::new(settings, clients.shared()).context("the embedding server cannot be used")
 }
 
 /// Where fetched models are.
@@ -302,17 +341,23 @@ pub(crate) fn models_folder(config: &Config) -> PathBuf {
     config.data.join("models")
 }
 
-/// The client of all outgoing calls. Hosts that the operator named in a setting may have a private address.
+/// The client of outgoing calls.
 pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
+    Outbound::new(outbound_settings(config)).context("the client of outgoing calls cannot be made")
+}
+
+/// How outgoing calls are made. Hosts that the operator named in a setting may have a private address.
+fn outbound_settings(config: &Config) -> OutboundSettings {
     let mut settings = OutboundSettings {
         allowed_private_hosts: config.network.allowed_private_hosts.clone(),
+        ca_file: config.network.ca_file.clone(),
         ..OutboundSettings::default()
     };
     settings.allow_host_of(&config.network.hf_endpoint);
     if let Some(embedding) = &config.embedding {
         settings.allow_host_of(&embedding.base_url);
     }
-    Outbound::new(settings).context("the client of outgoing calls cannot be made")
+    settings
 }
 
 fn settings(config: &Config) -> ServiceSettings {

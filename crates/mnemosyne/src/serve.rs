@@ -50,7 +50,7 @@ async fn announce(context: &Context, app: SocketAddr, mcp: SocketAddr) -> anyhow
     println!("mcp:            http://{}/mcp/", reachable(mcp));
     println!("data:           {}", data.display());
     let services = &context.services;
-    if let Some(model) = services.models().first() {
+    if let Some(model) = services.models().await?.first() {
         println!("model:          {} ({})", model.id, model.kind.as_str());
     }
     if let Some(first) = services.first_administrator(&Principal::Local).await? {

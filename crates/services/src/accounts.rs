@@ -11,7 +11,7 @@ use mnemosyne_domain::{NewUser, Principal, SessionRecord, StoreError, User, User
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::context::Services;
+use crate::context::{SecretKey, Services};
 use crate::error::{ServiceError, ServiceResult};
 use crate::permission::{self, Action};
 use crate::validate::Problems;
@@ -168,7 +168,9 @@ impl Services {
         let Some(record) = self.relational.session(key, self.clock.now()).await? else {
             return Ok(None);
         };
-        let Some(data) = session::decode(&record.data, self.secret_key.expose()) else {
+        // A session from before a change of SECRET_KEY goes on while the former one is a fallback, as in Django.
+        let keys = || self.keyring.secret_keys();
+        let Some(data) = keys().find_map(|key| session::decode(&record.data, key.expose())) else {
             return Ok(None);
         };
         let id = data.get(session::USER_ID).and_then(|id| match id {
@@ -180,12 +182,13 @@ impl Services {
         let Some(user) = self.relational.user(UserId(id)).await? else {
             return Ok(None);
         };
-        let expected = session::auth_hash(&user.password, self.secret_key.expose());
         let hash = data
             .get(session::USER_HASH)
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let genuine = user.is_active && mnemosyne_crypto::same(hash, &expected);
+        let is_hash_under =
+            |key: &SecretKey| mnemosyne_crypto::same(hash, &session::auth_hash(&user.password, key.expose()));
+        let genuine = user.is_active && keys().any(is_hash_under);
         Ok(genuine.then(|| principal(&user)))
     }
 

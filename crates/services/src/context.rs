@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mnemosyne_crypto::fernet;
 use mnemosyne_documents::Extractor;
 use mnemosyne_domain::ports::{
-    BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, Relational, SourceBucket,
+    BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, ModelServers, Relational,
+    SourceBucket,
 };
 use tokio::sync::{Notify, Semaphore};
+
+use crate::secrets::Keyring;
 
 /// The installation's `SECRET_KEY`. Sessions, CSRF tokens and stored secrets depend on it.
 #[derive(Clone)]
@@ -50,6 +52,8 @@ pub struct Backends {
     pub bucket: Arc<dyn SourceBucket>,
     /// Embedding models.
     pub embedders: Arc<dyn EmbedderRegistry>,
+    /// Servers of models, as those who register them try them out.
+    pub model_servers: Arc<dyn ModelServers>,
     /// The reader of files.
     pub extractor: Arc<dyn Extractor>,
     /// The time.
@@ -117,10 +121,11 @@ pub struct Services {
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) bucket: Arc<dyn SourceBucket>,
     pub(crate) embedders: Arc<dyn EmbedderRegistry>,
+    pub(crate) model_servers: Arc<dyn ModelServers>,
     pub(crate) extractor: Arc<dyn Extractor>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) secret_key: SecretKey,
-    pub(crate) sealing_key: fernet::Key,
+    pub(crate) keyring: Keyring,
     pub(crate) settings: ServiceSettings,
     /// Key of what the Basic cache remembers; it lives as long as the process.
     pub(crate) basic_cache_key: [u8; 32],
@@ -131,8 +136,9 @@ pub struct Services {
 }
 
 impl Services {
-    /// Binds the use cases to their backends.
-    pub fn new(backends: Backends, secret_key: SecretKey, settings: ServiceSettings) -> Self {
+    /// Binds the use cases to their backends. A [`SecretKey`] alone is a keyring, too.
+    pub fn new(backends: Backends, keyring: impl Into<Keyring>, settings: ServiceSettings) -> Self {
+        let keyring = keyring.into();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             knowledge: backends.knowledge,
@@ -142,10 +148,11 @@ impl Services {
             queue: backends.queue,
             bucket: backends.bucket,
             embedders: backends.embedders,
+            model_servers: backends.model_servers,
             extractor: backends.extractor,
             clock: backends.clock,
-            sealing_key: fernet::Key::derive(secret_key.expose(), "mnemosyne.stored-secrets"),
-            secret_key,
+            secret_key: keyring.secret_key().clone(),
+            keyring,
             settings,
             basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
             outbox_bell: Notify::new(),

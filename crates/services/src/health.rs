@@ -49,8 +49,8 @@ impl Services {
     }
 
     /// The models that can be had, the system's first.
-    pub fn models(&self) -> Vec<EmbeddingModel> {
-        self.embedders.available()
+    pub async fn models(&self) -> ServiceResult<Vec<EmbeddingModel>> {
+        Ok(self.embedders.available().await?)
     }
 
     /// What the knowledge store holds and whether it fits together.

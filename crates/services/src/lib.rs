@@ -12,11 +12,14 @@ pub mod ingest;
 pub mod items;
 pub mod jobs;
 pub mod libraries;
+pub mod models;
 mod outbox;
 pub mod permission;
 pub mod pipeline;
+pub mod providers;
 pub mod reembed;
 pub mod search;
+pub mod secrets;
 pub mod signing_keys;
 pub mod tokens;
 pub mod upkeep;
@@ -31,3 +34,4 @@ pub use mnemosyne_crypto::csrf;
 /// The kinds of files that can be read: pages name them, and offer them for upload. The blocks of a document: pages draw
 /// them.
 pub use mnemosyne_documents::{Block, BlockKind, Format};
+pub use secrets::Keyring;

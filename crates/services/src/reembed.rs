@@ -35,8 +35,9 @@ impl Services {
             Some(name) => self
                 .embedders
                 .by_id(name)
+                .await?
                 .ok_or(ServiceError::NotFound("model"))?,
-            None => self.embedders.system(),
+            None => self.embedders.system().await?,
         };
         let space = embedder.model().space();
         let mut progress = ReembedProgress {

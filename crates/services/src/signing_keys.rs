@@ -41,7 +41,7 @@ impl Services {
         let secret: [u8; 32] = mnemosyne_crypto::secret::random_bytes();
         let key = SigningKey {
             kid: kid.clone(),
-            sealed_secret: self.sealing_key.seal(&secret, now),
+            sealed_secret: self.keyring.stored.seal(&secret, now),
             created_at: now,
             retired_at: None,
         };
@@ -71,10 +71,10 @@ impl Services {
     }
 
     pub(crate) fn open_signing_secret(&self, key: &SigningKey) -> ServiceResult<Vec<u8>> {
-        self.sealing_key.open(&key.sealed_secret).map_err(|_| {
+        self.keyring.stored.open(&key.sealed_secret).ok_or_else(|| {
             tracing::error!(
                 kid = key.kid,
-                "the signing key cannot be read: was SECRET_KEY changed?"
+                "the signing key cannot be read: was SECRET_KEY changed? SECRET_KEY_FALLBACKS takes the former one"
             );
             ServiceError::Unauthenticated
         })

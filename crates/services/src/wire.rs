@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::models::ModelView;
+use crate::providers::{self, KeyState, ProviderView};
 use crate::search::{SearchHit, SearchOutcome};
 
 /// The library of a workspace.
@@ -535,6 +537,152 @@ impl From<SearchOutcome> for SearchAnswer {
             degraded: outcome.degraded,
             models: outcome.models.into_iter().map(Into::into).collect(),
             timings_ms: outcome.timings_ms,
+        }
+    }
+}
+
+/// A server of models. Its key is never told.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct Provider {
+    /// Its identifier.
+    pub provider_uid: String,
+    /// What people call it; unique.
+    pub name: String,
+    /// How it speaks: `openai` or `synesis`.
+    pub kind: String,
+    /// Its address.
+    pub base_url: String,
+    /// Whether it is given a key.
+    pub api_key_set: bool,
+    /// The last characters of the key, four at the most; null where there is none, or where it cannot be opened.
+    pub api_key_hint: Option<String>,
+    /// False where there is a key that none of the configured encryption keys opens.
+    pub api_key_readable: bool,
+    /// Whether its certificate is checked.
+    pub verify_tls: bool,
+    /// Whether its host may have a private address although no setting names it.
+    pub private_address_allowed: bool,
+    /// Seconds that one request may take.
+    pub timeout_seconds: u64,
+    /// Texts in one request.
+    pub batch_size: u32,
+    /// Estimated tokens in one request.
+    pub batch_tokens: u32,
+    /// Estimated tokens of the longest piece of text.
+    pub text_tokens: u32,
+    /// Requests of one process at the same time.
+    pub max_parallel: u32,
+    /// Registered models.
+    pub model_count: u64,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl From<ProviderView> for Provider {
+    fn from(view: ProviderView) -> Self {
+        let draft = view.provider.draft;
+        let limits = draft.limits;
+        Self {
+            provider_uid: view.provider.uid.to_string(),
+            name: draft.name,
+            kind: draft.kind.as_str().to_owned(),
+            base_url: draft.base_url,
+            api_key_set: view.key != KeyState::None,
+            api_key_readable: view.key != KeyState::Unreadable,
+            api_key_hint: match view.key {
+                KeyState::Set { hint } => Some(hint),
+                KeyState::None | KeyState::Unreadable => None,
+            },
+            verify_tls: draft.verify_tls,
+            private_address_allowed: draft.allow_private,
+            timeout_seconds: limits.timeout.as_secs(),
+            batch_size: limits.batch_size,
+            batch_tokens: limits.batch_tokens,
+            text_tokens: limits.text_tokens,
+            max_parallel: limits.max_parallel,
+            model_count: view.models.len() as u64,
+            created_at: view.provider.created_at,
+            updated_at: view.provider.updated_at,
+        }
+    }
+}
+
+/// A model of a registered server.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct RegisteredModel {
+    /// Its identifier.
+    pub model_uid: String,
+    /// The server.
+    pub provider_uid: String,
+    /// The server's name.
+    pub provider_name: String,
+    /// Its name on the wire.
+    pub name: String,
+    /// `embedding`, `reranker`, `chat` or `vision`; frozen.
+    pub role: String,
+    /// The length of its vectors; null but for embeddings.
+    pub dimension: Option<u64>,
+    /// Whether it was trained to be told its task; null: if its name says so.
+    pub takes_instructions: Option<bool>,
+    /// Whether it is the system's for its role.
+    pub is_default: bool,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl From<ModelView> for RegisteredModel {
+    fn from(view: ModelView) -> Self {
+        let draft = view.model.draft;
+        Self {
+            model_uid: view.model.uid.to_string(),
+            provider_uid: view.model.provider.to_string(),
+            provider_name: view.provider_name,
+            name: draft.name,
+            role: draft.role.as_str().to_owned(),
+            dimension: draft.dimension.map(|dimension| dimension as u64),
+            takes_instructions: draft.takes_instructions,
+            is_default: draft.is_default,
+            created_at: view.model.created_at,
+            updated_at: view.model.updated_at,
+        }
+    }
+}
+
+/// How the test of a server or a model ended.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct ServerTest {
+    /// Whether the server did what it should.
+    pub ok: bool,
+    /// How long its answer took; null where none came.
+    pub latency_ms: Option<f64>,
+    /// The length of the vector that came, from embedding models.
+    pub dimension: Option<u64>,
+    /// What came, in a sentence; null where it went wrong.
+    pub detail: Option<String>,
+    /// What went wrong, in a sentence or two; null where all is well.
+    pub error: Option<String>,
+    /// The names of the server's models, where the server was tested and lists them.
+    pub models: Vec<String>,
+}
+
+impl From<providers::ServerTest> for ServerTest {
+    fn from(test: providers::ServerTest) -> Self {
+        let (detail, error) = if test.ok {
+            (Some(test.detail), None)
+        } else {
+            (None, Some(test.detail))
+        };
+        Self {
+            ok: test.ok,
+            latency_ms: test.latency_ms,
+            dimension: test.dimension.map(|dimension| dimension as u64),
+            detail,
+            error,
+            models: test.models,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Rows of our own tables: they have the same columns in every database.
 
+use std::time::Duration;
+
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{Announcement, Throughput};
 use mnemosyne_domain::{
     CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, McpToken,
-    NewJob, Queue, SigningKey, Stage, StoreError, StoreResult, Tool, UserId,
+    ModelDraft, ModelRole, ModelUid, NewJob, Provider, ProviderDraft, ProviderKind, ProviderLimits,
+    ProviderModel, ProviderUid, Queue, SigningKey, Stage, StoreError, StoreResult, Tool, UserId,
 };
 use serde_json::{Map, Value};
 
@@ -82,6 +85,91 @@ impl KeyRow {
             retired_at: self.retired_at.map(from_micros).transpose()?,
         })
     }
+}
+
+/// A row of `mnemosyne_provider`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct ProviderRow {
+    uid: String,
+    name: String,
+    kind: String,
+    base_url: String,
+    sealed_key: Option<String>,
+    verify_tls: bool,
+    allow_private: bool,
+    timeout_seconds: i64,
+    batch_size: i64,
+    batch_tokens: i64,
+    text_tokens: i64,
+    max_parallel: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl ProviderRow {
+    pub(crate) fn read(self) -> StoreResult<Provider> {
+        Ok(Provider {
+            uid: ProviderUid::from_store(self.uid),
+            draft: ProviderDraft {
+                name: self.name,
+                kind: ProviderKind::parse(&self.kind).ok_or_else(|| corrupt("kind", &self.kind))?,
+                base_url: self.base_url,
+                verify_tls: self.verify_tls,
+                allow_private: self.allow_private,
+                limits: ProviderLimits {
+                    timeout: Duration::from_secs(unsigned(self.timeout_seconds)),
+                    batch_size: small(self.batch_size),
+                    batch_tokens: small(self.batch_tokens),
+                    text_tokens: small(self.text_tokens),
+                    max_parallel: small(self.max_parallel),
+                },
+            },
+            sealed_key: self.sealed_key,
+            created_at: from_micros(self.created_at)?,
+            updated_at: from_micros(self.updated_at)?,
+        })
+    }
+}
+
+/// A row of `mnemosyne_model`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct ModelRow {
+    uid: String,
+    provider_uid: String,
+    name: String,
+    role: String,
+    dimension: Option<i64>,
+    takes_instructions: Option<bool>,
+    is_default: bool,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl ModelRow {
+    pub(crate) fn read(self) -> StoreResult<ProviderModel> {
+        Ok(ProviderModel {
+            uid: ModelUid::from_store(self.uid),
+            provider: ProviderUid::from_store(self.provider_uid),
+            draft: ModelDraft {
+                name: self.name,
+                role: ModelRole::parse(&self.role).ok_or_else(|| corrupt("role", &self.role))?,
+                dimension: self.dimension.map(|dimension| unsigned(dimension) as usize),
+                takes_instructions: self.takes_instructions,
+                is_default: self.is_default,
+            },
+            created_at: from_micros(self.created_at)?,
+            updated_at: from_micros(self.updated_at)?,
+        })
+    }
+}
+
+fn small(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or_default()
+}
+
+/// Whole seconds.
+pub(crate) fn seconds(time: Duration) -> i64 {
+    signed(time.as_secs())
 }
 
 /// A row of `mnemosyne_job`.

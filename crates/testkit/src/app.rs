@@ -29,11 +29,16 @@ use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
 use mnemosyne_domain::ports::{Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue};
-use mnemosyne_domain::{EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue};
+use mnemosyne_domain::{
+    EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue, StoreResult, VectorSpace,
+};
 use mnemosyne_graph::embedded::EmbeddedStore;
-use mnemosyne_inference::LexicalEmbedder;
+use mnemosyne_http::OutboundSettings;
+use mnemosyne_inference::models::ModelStore;
+use mnemosyne_inference::{Clients, LexicalEmbedder, Registry, Servers};
 use mnemosyne_queue::in_process::InProcessQueue;
 use mnemosyne_services::pipeline::JobEnd;
+use mnemosyne_services::providers::RegisteredSource;
 use mnemosyne_services::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
 use mnemosyne_sql::sqlite::SqliteDatabase;
 use serde_json::Value;
@@ -143,18 +148,25 @@ impl Embedder for FlakyEmbedder {
 /// One embedder and nothing else.
 struct OneEmbedder(Arc<dyn Embedder>);
 
+#[async_trait::async_trait]
 impl EmbedderRegistry for OneEmbedder {
-    fn system(&self) -> Arc<dyn Embedder> {
-        self.0.clone()
+    async fn system(&self) -> StoreResult<Arc<dyn Embedder>> {
+        Ok(self.0.clone())
     }
 
-    fn by_id(&self, model: &str) -> Option<Arc<dyn Embedder>> {
-        (self.0.model().id == model).then(|| self.system())
+    async fn by_id(&self, model: &str) -> StoreResult<Option<Arc<dyn Embedder>>> {
+        Ok((self.0.model().id == model).then(|| self.0.clone()))
     }
 
-    fn available(&self) -> Vec<EmbeddingModel> {
-        vec![self.0.model().clone()]
+    async fn by_space(&self, space: &VectorSpace) -> StoreResult<Option<Arc<dyn Embedder>>> {
+        Ok((self.0.model().space() == *space).then(|| self.0.clone()))
     }
+
+    async fn available(&self) -> StoreResult<Vec<EmbeddingModel>> {
+        Ok(vec![self.0.model().clone()])
+    }
+
+    fn changed(&self) {}
 }
 
 /// Settings of a test application: reached as `localhost`, behind proxies on loopback.
@@ -177,6 +189,10 @@ pub fn settings() -> AppSettings {
 struct Parts {
     embedder: Arc<dyn Embedder>,
     queue: Arc<dyn JobQueue>,
+    /// Whether registered models are used, beside nothing but the plain lexical embedder.
+    uses_registry: bool,
+    /// Hosts that may have a private address.
+    allowed_private_hosts: Vec<String>,
 }
 
 impl Default for Parts {
@@ -184,6 +200,8 @@ impl Default for Parts {
         Self {
             embedder: Arc::new(LexicalEmbedder::new()),
             queue: Arc::new(InProcessQueue::default()),
+            uses_registry: false,
+            allowed_private_hosts: Vec::new(),
         }
     }
 }
@@ -223,6 +241,19 @@ impl TestApp {
         Self::start_on(settings, service_settings(), parts).await
     }
 
+    /// An application that uses the models registered in it. Servers at these hosts may have a private address.
+    pub async fn start_with_registry(allowed_private_hosts: &[&str]) -> Self {
+        let parts = Parts {
+            uses_registry: true,
+            allowed_private_hosts: allowed_private_hosts
+                .iter()
+                .map(|host| (*host).to_owned())
+                .collect(),
+            ..Parts::default()
+        };
+        Self::start_on(settings(), service_settings(), parts).await
+    }
+
     async fn start_on(settings: AppSettings, service_settings: ServiceSettings, parts: Parts) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
@@ -235,6 +266,20 @@ impl TestApp {
             sound: parts.embedder,
             failures: Mutex::default(),
         });
+        let secret_key = || SecretKey::new("a secret key of a test application, long enough");
+        let clients = Clients::new(OutboundSettings {
+            allowed_private_hosts: parts.allowed_private_hosts,
+            ..OutboundSettings::default()
+        })
+        .unwrap();
+        let embedders: Arc<dyn EmbedderRegistry> = if parts.uses_registry {
+            let source = RegisteredSource::new(relational.clone(), secret_key().into());
+            let store = ModelStore::new(data.join("models"));
+            let registry = Registry::with_store(None, store, clients.shared()).unwrap();
+            Arc::new(registry.with_registered(Arc::new(source), clients.clone()))
+        } else {
+            Arc::new(OneEmbedder(embedder.clone()))
+        };
         let backends = Backends {
             knowledge: knowledge.clone(),
             relational: relational.clone(),
@@ -242,15 +287,12 @@ impl TestApp {
             cache: Arc::new(MemoryCache::default()),
             queue: parts.queue,
             bucket: Arc::new(FolderBucket::new(Some(bucket))),
-            embedders: Arc::new(OneEmbedder(embedder.clone())),
+            embedders,
+            model_servers: Arc::new(Servers::new(clients)),
             extractor: Arc::new(InProcessExtractor),
             clock: clock.clone(),
         };
-        let services = Arc::new(Services::new(
-            backends,
-            SecretKey::new("a secret key of a test application, long enough"),
-            service_settings,
-        ));
+        let services = Arc::new(Services::new(backends, secret_key(), service_settings));
         let app = Self {
             router: mnemosyne_app::router(AppState::new(
                 Arc::clone(&services),

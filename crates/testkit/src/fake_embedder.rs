@@ -2,7 +2,8 @@
 //!
 //! It speaks both dialects at `/v1/embeddings`: `{model, input}` is OpenAI's, `{inputs}` is the Synesis one. Its vectors
 //! depend on the text alone and are close for texts that share words, so that a search over them finds something. A test
-//! can have the next requests answered in any bad way, one after the other.
+//! can have the next requests answered in any bad way, one after the other. It also reranks (`/v1/rerank`), chats
+//! (`/v1/chat/completions`) and lists its models (`/v1/models`), well or as it is told.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -121,6 +122,9 @@ impl FakeEmbeddingServer {
         });
         let router = Router::new()
             .route("/v1/embeddings", post(answer))
+            .route("/v1/rerank", post(rerank))
+            .route("/v1/chat/completions", post(chat))
+            .route("/v1/models", get(models))
             .with_state(shared.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -226,6 +230,81 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
             }
         }
     }
+}
+
+/// Notes the request, and answers it as a test may have asked for.
+async fn noted(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> (Value, Option<Response>) {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    lock(&shared.requests).push(FakeRequest {
+        authorization: headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        body: body.clone(),
+    });
+    let scripted = lock(&shared.scripted).pop_front();
+    let response = match scripted {
+        Some(FakeAnswer::Body(body)) => Some(body.into_response()),
+        Some(FakeAnswer::Silence) => std::future::pending().await,
+        Some(FakeAnswer::Redirect(to)) => {
+            Some((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response())
+        }
+        Some(FakeAnswer::Status { code, body, .. }) => {
+            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Some((status, body).into_response())
+        }
+        _ => None,
+    };
+    (body, response)
+}
+
+/// Scores documents by how many words of the query they hold; the last document first, because a client must go by the
+/// index.
+async fn rerank(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let (body, scripted) = noted(&shared, &headers, &body).await;
+    if let Some(response) = scripted {
+        return response;
+    }
+    let words = |text: &Value| -> Vec<String> {
+        text.as_str()
+            .unwrap_or_default()
+            .to_lowercase()
+            .split(|c: char| !c.is_alphanumeric())
+            .map(str::to_owned)
+            .collect()
+    };
+    let query = words(&body["query"]);
+    let documents: &[Value] = body["documents"].as_array().map_or(&[], Vec::as_slice);
+    let results: Vec<Value> = documents
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(index, document)| {
+            let shared = words(document).iter().filter(|word| query.contains(word)).count();
+            json!({"index": index, "relevance_score": shared as f64 / 10.0})
+        })
+        .collect();
+    axum::Json(json!({ "results": results })).into_response()
+}
+
+/// Says "ready", or what colour it sees.
+async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let (body, scripted) = noted(&shared, &headers, &body).await;
+    if let Some(response) = scripted {
+        return response;
+    }
+    let sees = body["messages"][0]["content"].is_array();
+    let words = if sees { "grey" } else { "ready" };
+    axum::Json(json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": words}}]}))
+        .into_response()
+}
+
+async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let (_, scripted) = noted(&shared, &headers, &Bytes::new()).await;
+    scripted.unwrap_or_else(|| {
+        axum::Json(json!({"object": "list", "data": [{"id": "fake-words"}, {"id": "fake-chat"}]}))
+            .into_response()
+    })
 }
 
 fn normal(limits: &FakeLimits, request: &FakeRequest) -> Response {

@@ -10,6 +10,8 @@ pub(crate) mod items;
 pub(crate) mod jobs;
 pub(crate) mod libraries;
 mod list;
+pub(crate) mod models;
+pub(crate) mod providers;
 pub(crate) mod schema;
 pub(crate) mod search;
 pub(crate) mod workspaces;

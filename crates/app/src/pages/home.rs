@@ -60,7 +60,7 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
         demo_available: totals.libraries == 0,
         is_ingesting: running_count + waiting > 0,
     });
-    let model = services.models().into_iter().next();
+    let model = services.models().await?.into_iter().next();
     let page = HomePage {
         frame: visitor.frame(&state, "Home", Section::Home).await,
         totals,

@@ -195,6 +195,7 @@ async fn facts(services: &Services, caller: &Principal, item: &Item) -> ServiceR
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
+    let models = services.models().await?;
     Ok(ItemFacts {
         filename: item.filename.clone(),
         format: format_title(&item.content_type),
@@ -209,7 +210,7 @@ async fn facts(services: &Services, caller: &Principal, item: &Item) -> ServiceR
         model: item
             .embedding_model
             .as_deref()
-            .map(|name| model_label(services, name)),
+            .map(|name| model_label(&models, name)),
         passages: item.chunk_count,
         created_at: item.created_at,
         updated_at: item.updated_at,

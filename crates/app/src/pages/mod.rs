@@ -12,6 +12,7 @@
 //! | `activity` | `/activity/…` but for the live parts |
 //! | `live` | `/activity/live/`, `/activity/stream/` |
 //! | `connect` | `/connect/…` |
+//! | `models` | `/models/…`, for administrators |
 //!
 //! `view` holds what the pages show, `shell` what all handlers share, `rows` what several pages list, `typed` what keeps
 //! that nothing typed is lost.
@@ -23,6 +24,7 @@ mod home;
 mod items;
 mod libraries;
 mod live;
+mod models;
 mod rows;
 mod search;
 mod shell;
@@ -100,6 +102,36 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
             "/connect/tokens/{id}/revoke/",
             get(connect::back).post(connect::revoke_token),
         )
+        .route("/models/", get(models::show))
+        .route(
+            "/models/providers/new/",
+            get(models::show_new_provider).post(models::create_provider),
+        )
+        .route(
+            "/models/providers/{uid}/edit/",
+            get(models::show_edit_provider).post(models::change_provider),
+        )
+        .route(
+            "/models/providers/{uid}/delete/",
+            get(models::confirm_provider_deletion).post(models::delete_provider),
+        )
+        .route(
+            "/models/providers/{uid}/test/",
+            get(models::back).post(models::test_provider),
+        )
+        .route(
+            "/models/new/",
+            get(models::show_new_model).post(models::create_model),
+        )
+        .route(
+            "/models/{uid}/edit/",
+            get(models::show_edit_model).post(models::change_model),
+        )
+        .route(
+            "/models/{uid}/delete/",
+            get(models::confirm_model_deletion).post(models::delete_model),
+        )
+        .route("/models/{uid}/test/", get(models::back).post(models::test_model))
         .layer(from_fn_with_state(state.clone(), shell::dress_failures))
         .layer(from_fn(csrf::provide))
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{JobFilter, LibraryFilter, Throughput};
 use mnemosyne_domain::{
-    FailureCode, Item, Job, JobStatus, Library, LibraryUid, ModelKind, PageRequest, PlaceKind, Principal,
-    Stage,
+    EmbeddingModel, FailureCode, Item, Job, JobStatus, Library, LibraryUid, ModelKind, PageRequest,
+    PlaceKind, Principal, Stage,
 };
 use mnemosyne_services::{Format, ServiceError, ServiceResult, Services};
 
@@ -27,10 +27,9 @@ pub(super) fn library_ref(library: &Library) -> LibraryRef {
 }
 
 /// A model's name and kind. The lexical models are always at hand, so one that is not was a neural one.
-pub(super) fn model_label(services: &Services, name: &str) -> ModelLabel {
-    let kind = services
-        .models()
-        .into_iter()
+pub(super) fn model_label(available: &[EmbeddingModel], name: &str) -> ModelLabel {
+    let kind = available
+        .iter()
         .find(|model| model.id == name)
         .map_or(ModelKind::Neural, |model| model.kind);
     ModelLabel {
@@ -47,9 +46,10 @@ pub(super) async fn library_rows(
 ) -> ServiceResult<Vec<LibraryRow>> {
     let uids: Vec<LibraryUid> = libraries.iter().map(|library| library.uid.clone()).collect();
     let counts = services.unsettled_jobs(caller, &uids).await?;
+    let models = services.models().await?;
     Ok(libraries
         .iter()
-        .map(|library| row_of(services, library, &counts))
+        .map(|library| row_of(&models, library, &counts))
         .collect())
 }
 
@@ -62,10 +62,14 @@ pub(super) async fn library_row(
     let counts = services
         .unsettled_jobs(caller, std::slice::from_ref(&library.uid))
         .await?;
-    Ok(row_of(services, library, &counts))
+    Ok(row_of(&services.models().await?, library, &counts))
 }
 
-fn row_of(services: &Services, library: &Library, counts: &[(LibraryUid, JobStatus, u64)]) -> LibraryRow {
+fn row_of(
+    models: &[EmbeddingModel],
+    library: &Library,
+    counts: &[(LibraryUid, JobStatus, u64)],
+) -> LibraryRow {
     let jobs = |are_failed: bool| {
         counts
             .iter()
@@ -84,7 +88,7 @@ fn row_of(services: &Services, library: &Library, counts: &[(LibraryUid, JobStat
         model: library
             .embedding_model
             .as_deref()
-            .map(|name| model_label(services, name)),
+            .map(|name| model_label(models, name)),
         created_at: library.created_at,
     }
 }

@@ -280,12 +280,13 @@ async fn present(
         .unwrap_or(usize::MAX)
         .saturating_sub(skipped);
     let mut found = Vec::with_capacity(shown);
+    let models = services.models().await?;
     for hit in outcome.hits.into_iter().skip(skipped).take(shown) {
         let library = known.whole(&hit.hit.library_uid).await?;
         let kind = library
             .as_ref()
             .and_then(|library| library.embedding_model.as_deref())
-            .map_or(ModelKind::Neural, |name| model_label(services, name).kind);
+            .map_or(ModelKind::Neural, |name| model_label(&models, name).kind);
         let reference = library.as_ref().map_or_else(
             // Deleted between the two questions.
             || LibraryRef {

@@ -56,6 +56,14 @@ pub(super) enum Done {
     Revoked,
     /// So many documents of the demo library are new.
     DemoLoaded(u64),
+    /// A server of models was registered or changed.
+    ProviderSaved,
+    /// A server of models was removed.
+    ProviderGone,
+    /// A model was registered or changed.
+    ModelSaved,
+    /// A model was removed.
+    ModelGone,
 }
 
 impl Done {
@@ -72,6 +80,10 @@ impl Done {
             Self::Cancelled => ("cancelled", 0),
             Self::Revoked => ("revoked", 0),
             Self::DemoLoaded(documents) => ("demo", documents),
+            Self::ProviderSaved => ("provider", 0),
+            Self::ProviderGone => ("providergone", 0),
+            Self::ModelSaved => ("model", 0),
+            Self::ModelGone => ("modelgone", 0),
         };
         format!("{word}.{number}")
     }
@@ -91,6 +103,10 @@ impl Done {
             "cancelled" => Self::Cancelled,
             "revoked" => Self::Revoked,
             "demo" => Self::DemoLoaded(number),
+            "provider" => Self::ProviderSaved,
+            "providergone" => Self::ProviderGone,
+            "model" => Self::ModelSaved,
+            "modelgone" => Self::ModelGone,
             _ => return None,
         })
     }
@@ -140,6 +156,13 @@ impl Done {
                 NoticeKind::Good,
                 "The token was revoked; it is refused from now on.",
             ),
+            Self::ProviderSaved => Notice::new(
+                NoticeKind::Good,
+                "The provider was saved. Test it, and add the models that are to be used.",
+            ),
+            Self::ProviderGone => Notice::new(NoticeKind::Good, "The provider was removed."),
+            Self::ModelSaved => Notice::new(NoticeKind::Good, "The model was saved. Test it once."),
+            Self::ModelGone => Notice::new(NoticeKind::Good, "The model was removed."),
             Self::DemoLoaded(0) => Notice::new(NoticeKind::Info, "The demo library is here already."),
             Self::DemoLoaded(documents) => Notice {
                 link: activity(),
@@ -599,6 +622,10 @@ mod tests {
             Done::Cancelled,
             Done::Revoked,
             Done::DemoLoaded(12),
+            Done::ProviderSaved,
+            Done::ProviderGone,
+            Done::ModelSaved,
+            Done::ModelGone,
         ] {
             let text = done.encode();
             assert!(

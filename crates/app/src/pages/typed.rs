@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::account;
 use super::shell::{Fields, Interruption, PageError, PageResult, Visitor};
-use super::{connect, libraries};
+use super::{connect, libraries, models};
 use crate::csrf;
 use crate::error::{Audience, refuse};
 use crate::middleware::request_info::RequestInfo;
@@ -86,7 +86,9 @@ async fn take_along(request: Request, state: &AppState) -> Option<Response> {
 
 /// What may be taken along: no secrets, and not without bounds.
 fn keepable(mut fields: Fields) -> Option<Fields> {
-    fields.retain(|(name, _)| name != csrf::FORM_FIELD && !name.contains("password"));
+    fields.retain(|(name, _)| {
+        name != csrf::FORM_FIELD && !name.contains("password") && !name.contains("api_key")
+    });
     let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     (!fields.is_empty() && bytes <= MAX_KEPT_BYTES).then_some(fields)
 }
@@ -118,6 +120,9 @@ pub(super) async fn show_again(
         ("/libraries/new/", _) => libraries::show_new_again(state, visitor, StatusCode::OK, fields).await,
         ("/connect/tokens/", _) => connect::show_again(state, visitor, StatusCode::OK, fields).await,
         (_, Some(uid)) => libraries::show_edit_again(state, visitor, StatusCode::OK, uid, fields).await,
+        (path, _) if path.starts_with("/models/") => {
+            return models::show_again(state, visitor, path, fields).await;
+        }
         _ => return Ok(None),
     };
     shown.map(Some)
@@ -136,7 +141,12 @@ mod tests {
 
     #[test]
     fn secrets_and_what_is_too_much_are_not_taken_along() {
-        let sent = fields(&[("csrfmiddlewaretoken", "t"), ("name", "x"), ("new_password", "p")]);
+        let sent = fields(&[
+            ("csrfmiddlewaretoken", "t"),
+            ("name", "x"),
+            ("new_password", "p"),
+            ("api_key", "k"),
+        ]);
         assert_eq!(keepable(sent), Some(fields(&[("name", "x")])));
         assert_eq!(keepable(fields(&[("password", "p")])), None);
         let long = "x".repeat(MAX_KEPT_BYTES);

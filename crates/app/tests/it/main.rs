@@ -10,6 +10,7 @@ mod browse;
 mod frame;
 mod ingest;
 mod jobs;
+mod models;
 mod pages;
 mod probes;
 mod routes;

@@ -54,6 +54,8 @@ pub trait SigningKeys: Send + Sync {
     async fn create_signing_key(&self, key: SigningKey, retire_others: bool) -> StoreResult<()>;
     /// Retires every key but this one, and says how many.
     async fn retire_other_signing_keys(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<u64>;
+    /// Replaces the sealed secret of a key by another seal of it; false where it is not `from` (any more).
+    async fn reseal_signing_key(&self, kid: &str, from: &str, to: &str) -> StoreResult<bool>;
     /// Remembers that a turn (`jti` of a key) was used with content of this digest, until `expires_at`. False where the
     /// same turn was already used with other content. Safe against two processes at once.
     async fn remember_turn(

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{EmbeddingModel, EmbeddingPurpose};
+use crate::error::StoreResult;
+use crate::model::{EmbeddingModel, EmbeddingPurpose, VectorSpace};
 
 /// A text to embed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +51,19 @@ pub trait Embedder: Send + Sync {
     ) -> Result<Vec<Vec<f32>>, EmbedError>;
 }
 
-/// The models that can be had here.
+/// The models that can be had here. What administrators registered is read from the database, so every question may fail;
+/// where the database is away and was read before, what it said then still holds.
+#[async_trait::async_trait]
 pub trait EmbedderRegistry: Send + Sync {
     /// The model that new libraries take.
-    fn system(&self) -> Arc<dyn Embedder>;
+    async fn system(&self) -> StoreResult<Arc<dyn Embedder>>;
     /// The model of this name, where it is available.
-    fn by_id(&self, model: &str) -> Option<Arc<dyn Embedder>>;
-    /// Every model that is available, the system's first.
-    fn available(&self) -> Vec<EmbeddingModel>;
+    async fn by_id(&self, model: &str) -> StoreResult<Option<Arc<dyn Embedder>>>;
+    /// The model whose vectors are of this space, where it is available.
+    async fn by_space(&self, space: &VectorSpace) -> StoreResult<Option<Arc<dyn Embedder>>>;
+    /// Every model that is available, the system's first. One that two servers offer is there twice.
+    async fn available(&self) -> StoreResult<Vec<EmbeddingModel>>;
+    /// Says that this process changed what is registered: the next question reads it again. Other processes notice within
+    /// a second or two.
+    fn changed(&self);
 }

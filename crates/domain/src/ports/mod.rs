@@ -8,6 +8,8 @@ mod clock;
 mod embedder;
 mod jobs;
 mod knowledge;
+mod model_servers;
+mod providers;
 mod queue;
 
 pub use accounts::{Accounts, SigningKeys, Tokens};
@@ -23,14 +25,22 @@ pub use knowledge::{
     ChunkVector, ConceptFilter, ItemFilter, ItemOrder, KnowledgeStore, LibraryFilter, LibraryOrder,
     LibraryTotals, LibraryUpdate, PublishOutcome, Removed, StoreReport, VectorQuery,
 };
+pub use model_servers::{ModelServers, ServerAnswer, ServerRefusal};
+pub use providers::{Providers, RegisteredModel, RegisteredModels};
 pub use queue::{Announcement, JobQueue, Nudge, Receipt, TaskReport, TaskState};
 
 use crate::error::StoreResult;
 
 /// Everything relational: one database behind all of these.
-pub trait Relational: Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Health {}
+pub trait Relational:
+    Accounts + Tokens + SigningKeys + Providers + Jobs + BlobLedger + Settings + Health
+{
+}
 
-impl<T: Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Health> Relational for T {}
+impl<T: Accounts + Tokens + SigningKeys + Providers + Jobs + BlobLedger + Settings + Health> Relational
+    for T
+{
+}
 
 /// Whether a backend can serve right now.
 #[async_trait::async_trait]

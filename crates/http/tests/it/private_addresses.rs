@@ -57,3 +57,36 @@ async fn a_redirect_to_a_private_address_is_refused() {
     }
     assert!(inside.requests().is_empty());
 }
+
+#[tokio::test]
+async fn an_address_is_judged_without_a_call() {
+    let server = Server::start(|_| Answer::new("200 OK", "", "secret")).await;
+    let strict = Outbound::new(OutboundSettings::default()).expect("usable");
+    let by_name = format!("http://localhost:{}/", server.port);
+    for url in [&server.url("/"), &by_name, "http://[::1]/", "http://0x7f000001/"] {
+        let refused = strict.check_base_url(url).await;
+        assert!(
+            matches!(refused, Err(HttpError::Refused { .. })),
+            "{url}: {refused:?}"
+        );
+    }
+    for url in [
+        "ftp://example.org/",
+        "nonsense",
+        "http://",
+        "https://user:pass@1.1.1.1/",
+        "https://1.1.1.1/?key=1",
+        "https://1.1.1.1/#x",
+    ] {
+        let wrong = strict.check_base_url(url).await;
+        assert!(
+            matches!(wrong, Err(HttpError::Address { .. })),
+            "{url}: {wrong:?}"
+        );
+    }
+    for url in ["https://1.1.1.1/v1", "http://no-such-host.invalid/"] {
+        assert_eq!(strict.check_base_url(url).await, Ok(()), "{url}");
+    }
+    assert_eq!(outbound().check_base_url(&server.url("/")).await, Ok(()));
+    assert!(server.requests().is_empty());
+}

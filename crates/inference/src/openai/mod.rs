@@ -11,10 +11,12 @@ use futures::future::BoxFuture;
 use mnemosyne_domain::ports::{EmbedError, EmbedText, Embedder};
 use mnemosyne_domain::{EmbeddingModel, EmbeddingPurpose, ModelKind};
 use mnemosyne_http::{Headers, HttpError, Outbound};
+use tokio::sync::Semaphore;
 
 use batch::Part;
 pub use retry::RetryPolicy;
 pub use wire::Dialect;
+pub(crate) use wire::api_address;
 
 use crate::vector::{WeightedMean, normalise};
 
@@ -49,6 +51,8 @@ pub struct OpenAiSettings {
     pub takes_instructions: Option<bool>,
     /// How often and how patiently a request is repeated.
     pub retry: RetryPolicy,
+    /// Holds requests back while as many as it has permits are under way; `None`: no limit.
+    pub parallel: Option<Arc<Semaphore>>,
 }
 
 impl OpenAiSettings {
@@ -67,6 +71,7 @@ impl OpenAiSettings {
             timeout: Duration::from_secs(120),
             takes_instructions: None,
             retry: RetryPolicy::default(),
+            parallel: None,
         }
     }
 }
@@ -231,6 +236,11 @@ impl OpenAiEmbedder {
     async fn request(&self, batch: &[Part]) -> Result<Vec<u8>, HttpError> {
         let body = self.settings.dialect.request(&self.settings, batch);
         let limit = wire::answer_limit(batch.len(), self.settings.dimension);
+        let _permit = match &self.settings.parallel {
+            // It is never closed, so there always is a permit in the end.
+            Some(permits) => permits.acquire().await.ok(),
+            None => None,
+        };
         let answer = self
             .outbound
             .post_json_bounded(&self.url, &self.headers, &body, limit)
@@ -246,7 +256,7 @@ impl OpenAiEmbedder {
         for vector in &mut vectors {
             if vector.len() != self.settings.dimension {
                 return Err(wrong(format!(
-                    "the model {} gave a vector of {} numbers where {} are configured (EMBEDDING_DIMENSION)",
+                    "the model {} gave a vector of {} numbers where {} are configured (EMBEDDING_DIMENSION, or the dimension of the registered model)",
                     self.settings.model,
                     vector.len(),
                     self.settings.dimension

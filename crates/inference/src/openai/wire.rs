@@ -176,18 +176,25 @@ fn read_openai(body: &[u8]) -> Result<Vec<Vec<f32>>, String> {
 
 /// The address of the embeddings call.
 pub(crate) fn endpoint(base_url: &str) -> String {
+    api_address(base_url, "embeddings")
+}
+
+/// The address of a call, such as `embeddings` or `chat/completions`, at a server's address, which may end in `/v1` or in
+/// the path of one of the calls.
+pub(crate) fn api_address(base_url: &str, call: &str) -> String {
+    const CALLS: [&str; 3] = ["/embeddings", "/chat/completions", "/rerank"];
     let base = base_url.trim().trim_end_matches('/');
-    if base.ends_with("/embeddings") {
-        return base.to_owned();
+    if let Some(root) = CALLS.iter().find_map(|path| base.strip_suffix(path)) {
+        return format!("{root}/{call}");
     }
     let last = base.rsplit('/').next().unwrap_or_default();
     let is_version = last
         .strip_prefix('v')
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
     if is_version {
-        format!("{base}/embeddings")
+        format!("{base}/{call}")
     } else {
-        format!("{base}/v1/embeddings")
+        format!("{base}/v1/{call}")
     }
 }
 
@@ -246,6 +253,11 @@ mod tests {
         }
         assert_eq!(endpoint("https://host/api/v3"), "https://host/api/v3/embeddings");
         assert_eq!(endpoint("https://host/vllm"), "https://host/vllm/v1/embeddings");
+        assert_eq!(
+            api_address("https://host/v1/embeddings", "chat/completions"),
+            "https://host/v1/chat/completions"
+        );
+        assert_eq!(api_address("https://host", "rerank"), "https://host/v1/rerank");
     }
 
     #[test]

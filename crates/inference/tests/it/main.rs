@@ -8,6 +8,7 @@ mod mirror;
 mod openai;
 mod pull;
 mod registry;
+mod servers;
 
 use std::path::PathBuf;
 use std::time::Duration;

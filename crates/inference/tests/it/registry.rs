@@ -35,44 +35,63 @@ fn registry(models: &Path, environment: Option<OpenAiSettings>) -> Registry {
     .expect("usable")
 }
 
-fn ids(registry: &Registry) -> Vec<String> {
-    registry.available().into_iter().map(|model| model.id).collect()
+async fn ids(registry: &Registry) -> Vec<String> {
+    let available = registry.available().await.expect("readable");
+    available.into_iter().map(|model| model.id).collect()
 }
 
-#[test]
-fn a_model_that_is_fetched_meanwhile_is_seen_and_a_removed_one_is_not() {
+#[tokio::test]
+async fn a_model_that_is_fetched_meanwhile_is_seen_and_a_removed_one_is_not() {
     let models = tempfile::tempdir().expect("a folder");
     let registry = registry(models.path(), None);
-    assert_eq!(ids(&registry), ["lexical-hash-v1"]);
-    assert_eq!(registry.system().model().kind, ModelKind::Lexical);
+    assert_eq!(ids(&registry).await, ["lexical-hash-v1"]);
+    assert_eq!(
+        registry.system().await.expect("readable").model().kind,
+        ModelKind::Lexical
+    );
 
     let folder = models.path().join("tiny");
     std::fs::create_dir(&folder).expect("writable");
     std::fs::write(folder.join("config.json"), CONFIGURATION).expect("writable");
-    assert_eq!(ids(&registry), ["people/tiny", "lexical-hash-v1"]);
-    let system = registry.system();
+    assert_eq!(ids(&registry).await, ["people/tiny", "lexical-hash-v1"]);
+    let system = registry.system().await.expect("readable");
     assert_eq!(
         (system.model().dimension, system.model().kind),
         (4, ModelKind::Neural)
     );
-    assert!(registry.by_id("lexical-hash-v1").is_some());
+    assert!(
+        registry
+            .by_id("lexical-hash-v1")
+            .await
+            .expect("readable")
+            .is_some()
+    );
 
     std::fs::remove_dir_all(&folder).expect("removable");
-    assert_eq!(ids(&registry), ["lexical-hash-v1"]);
-    assert!(registry.by_id("people/tiny").is_none());
+    assert_eq!(ids(&registry).await, ["lexical-hash-v1"]);
+    assert!(registry.by_id("people/tiny").await.expect("readable").is_none());
 }
 
-#[test]
-fn the_environments_server_comes_first_and_the_others_stay() {
+#[tokio::test]
+async fn the_environments_server_comes_first_and_the_others_stay() {
     let models = tempfile::tempdir().expect("a folder");
     let folder = models.path().join("tiny");
     std::fs::create_dir(&folder).expect("writable");
     std::fs::write(folder.join("config.json"), CONFIGURATION).expect("writable");
     let settings = OpenAiSettings::new("http://127.0.0.1:1", "remote-model", 1_024);
     let registry = registry(models.path(), Some(settings));
-    assert_eq!(ids(&registry), ["remote-model", "people/tiny", "lexical-hash-v1"]);
-    assert_eq!(registry.system().model().id, "remote-model");
-    assert_eq!(registry.system().model().dimension, 1_024);
-    assert!(registry.by_id("people/tiny").is_some());
-    assert!(registry.by_id("unknown").is_none());
+    assert_eq!(
+        ids(&registry).await,
+        ["remote-model", "people/tiny", "lexical-hash-v1"]
+    );
+    assert_eq!(
+        registry.system().await.expect("readable").model().id,
+        "remote-model"
+    );
+    assert_eq!(
+        registry.system().await.expect("readable").model().dimension,
+        1_024
+    );
+    assert!(registry.by_id("people/tiny").await.expect("readable").is_some());
+    assert!(registry.by_id("unknown").await.expect("readable").is_none());
 }

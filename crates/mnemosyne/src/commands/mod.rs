@@ -7,6 +7,7 @@ mod ingest;
 mod models;
 pub(crate) mod offline;
 mod output;
+mod providers;
 mod reembed;
 mod search;
 mod setup;
@@ -54,6 +55,9 @@ async fn with_store(command: Command, context: &context::Context) -> anyhow::Res
         Command::SeedSigningKey(args) => tokens::seed_signing_key(args, &context.services).await,
         Command::Createsuperuser(args) => accounts::create_superuser(args, &context.services).await,
         Command::Changepassword(args) => accounts::change_password(args, &context.services).await,
+        Command::Providers(command) => providers::run(command, &context.services).await,
+        Command::ProviderModels(command) => providers::run_models(command, &context.services).await,
+        Command::RotateSecrets { json } => providers::rotate_secrets(json, &context.services).await,
         Command::Migrate => setup::migrate(context).await,
         Command::Setup => setup::setup(context).await,
         Command::LoadLibraryTypes => setup::load_library_types(),

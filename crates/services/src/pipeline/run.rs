@@ -376,7 +376,7 @@ impl Services {
 
     /// The embedder that makes a library's vectors: the one it began with, or, for its first item, the system's.
     pub(crate) async fn embedder_for(&self, library: &Library) -> Result<Arc<dyn Embedder>, Interrupt> {
-        let system = self.embedders.system();
+        let system = self.embedders.system().await?;
         let space = self
             .knowledge
             .adopt_model(&library.uid, &system.model().space())
@@ -384,19 +384,16 @@ impl Services {
         if space == system.model().space() {
             return Ok(system);
         }
-        self.embedders
-            .by_id(&space.model)
-            .filter(|found| found.model().space() == space)
-            .ok_or_else(|| {
-                Failure::new(
-                    FailureCode::EmbeddingModelMissing,
-                    format!(
-                        "The library's vectors were made by {}, which is not available here.",
-                        space.model
-                    ),
-                )
-                .into()
-            })
+        self.embedders.by_space(&space).await?.ok_or_else(|| {
+            Failure::new(
+                FailureCode::EmbeddingModelMissing,
+                format!(
+                    "The library's vectors were made by {}, which is not available here.",
+                    space.model
+                ),
+            )
+            .into()
+        })
     }
 
     async fn link_concepts(

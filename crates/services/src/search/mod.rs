@@ -399,8 +399,12 @@ impl Services {
     ) -> Result<SpaceAnswer, String> {
         let embedder = self
             .embedders
-            .by_id(&space.model)
-            .filter(|embedder| embedder.model().space() == space)
+            .by_space(&space)
+            .await
+            .map_err(|error| {
+                tracing::warn!(%error, model = space.model, "the registered models could not be read");
+                "embedder_unavailable".to_owned()
+            })?
             .ok_or_else(|| format!("embedding_model_missing: {}", space.model))?;
         let input = [EmbedText {
             text: query,

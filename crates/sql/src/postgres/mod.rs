@@ -4,6 +4,7 @@ mod accounts;
 mod blob_claims;
 mod errors;
 mod jobs;
+mod providers;
 mod settings;
 mod signing_keys;
 mod tokens;

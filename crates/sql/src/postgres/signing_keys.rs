@@ -71,6 +71,19 @@ impl SigningKeys for PostgresDatabase {
             .map_err(store_error)
     }
 
+    async fn reseal_signing_key(&self, kid: &str, from: &str, to: &str) -> StoreResult<bool> {
+        sqlx::query(
+            "UPDATE mnemosyne_signing_key SET sealed_secret = $3 WHERE kid = $1 AND sealed_secret = $2",
+        )
+        .bind(kid)
+        .bind(from)
+        .bind(to)
+        .execute(&self.pool)
+        .await
+        .map(|done| done.rows_affected() > 0)
+        .map_err(store_error)
+    }
+
     async fn remember_turn(
         &self,
         kid: &str,

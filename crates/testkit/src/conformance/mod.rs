@@ -18,6 +18,7 @@ pub mod blob_store;
 pub mod cache;
 pub mod jobs;
 pub mod knowledge;
+pub mod providers;
 pub mod queue;
 
 use std::any::Any;
@@ -92,6 +93,7 @@ mod tests {
             ("blob_store.rs", include_str!("blob_store.rs")),
             ("cache.rs", include_str!("cache.rs")),
             ("jobs.rs", include_str!("jobs.rs")),
+            ("providers.rs", include_str!("providers.rs")),
             ("queue.rs", include_str!("queue.rs")),
         ] {
             let (_, suite) = text.split_once("macro_rules!").unwrap();

@@ -20,6 +20,8 @@ pub enum Section {
     Activity,
     /// Tokens and clients.
     Connect,
+    /// Servers of models.
+    Models,
 }
 
 impl Section {
@@ -31,6 +33,7 @@ impl Section {
             Self::Libraries => "libraries",
             Self::Activity => "activity",
             Self::Connect => "connect",
+            Self::Models => "models",
         }
     }
 }

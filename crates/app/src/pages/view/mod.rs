@@ -11,6 +11,7 @@
 //! | `search` | results |
 //! | `activity` | jobs, and the fragments that keep them live |
 //! | `connect` | MCP address, tokens, snippets |
+//! | `models` | servers of models and their models, forms for both |
 //!
 //! Rules of the templates: no inline style or script (the content security policy forbids both), every form that posts
 //! carries `csrfmiddlewaretoken`, everything works without the script.
@@ -24,6 +25,7 @@ mod frame;
 mod home;
 mod items;
 mod libraries;
+mod models;
 mod search;
 mod text;
 
@@ -46,6 +48,10 @@ pub use items::{ConceptChip, HitWalk, ItemFacts, ItemPage};
 pub use libraries::{
     DeletePage, ItemListQuery, ItemRow, ItemSort, LibrariesPage, LibraryEditPage, LibraryLive,
     LibraryNewPage, LibraryPage, LibraryRow, Override, SamplePassage, SizeOverride, Upload,
+};
+pub use models::{
+    ModelFormPage, ModelRow, ModelsPage, NumberField, ProviderFormPage, ProviderRow, RoleRow, TestOutcome,
+    WordChoice,
 };
 pub use search::{Answer, Hit, LegBar, SearchPage};
 pub use text::{Highlighter, OutlineEntry, PassageView, outline, passages};
