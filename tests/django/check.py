@@ -1,12 +1,16 @@
-"""Real Django 5.2 and Mnemosyne on one PostgreSQL: users, password hashes and sessions go from either to the other, and both
-make the same tables.
+"""Real Django 5.2 and Mnemosyne on one PostgreSQL: users, password hashes and sessions go from either to the other, both make
+the same tables, and what a program like the one before Mnemosyne kept beside them is taken over.
 
     tests/services/run postgres -- PYTHON tests/django/check.py       with the packages of requirements.txt
 """
 
+import base64
 import contextlib
 import datetime
+import hashlib
+import hmac
 import http.client
+import json
 import os
 import pathlib
 import re
@@ -19,6 +23,7 @@ from mnemosyne import Checks, Server  # noqa: E402
 
 import django  # noqa: E402
 import psycopg  # noqa: E402
+from cryptography.fernet import Fernet  # noqa: E402
 from django.conf import settings  # noqa: E402
 
 ADMIN_URL = os.environ["MNEMOSYNE_TEST_POSTGRES_URL"]
@@ -26,7 +31,7 @@ OWNER = os.environ["APP_DB_USER"]
 KEY, FORMER_KEY = "the-key-of-both-" + "k" * 40, "the-former-key-of-both-" + "f" * 40
 PASSWORD = "corrèct horse battery stäple 🦉 " + "and more " * 12
 # Where Django was first, where Mnemosyne was first, and where only Django ever was.
-DATABASES = ("django_first", "ours_first", "django_alone")
+DATABASES = ("django_first", "ours_first", "django_alone", "former")
 COOKIE = "sessionid"
 
 
@@ -328,6 +333,188 @@ def mnemosyne_was_first(checks):
             call_command("migrate", database=name, verbosity=0)
 
 
+# What a program like the one before Mnemosyne may have kept: its exact columns are not known.
+FORMER = """
+    CREATE TABLE mcp_server_mcptoken (id bigserial PRIMARY KEY, name varchar(100) NOT NULL, token_hash varchar(64) NOT NULL,
+        prefix varchar(12), user_id integer REFERENCES auth_user (id), allowed_tools jsonb, allowed_libraries text[],
+        is_active boolean NOT NULL DEFAULT true, created_at timestamptz NOT NULL DEFAULT now(), expires_at timestamptz,
+        last_used_at timestamptz);
+    CREATE TABLE mcp_server_mcptoken_collections (id bigserial PRIMARY KEY, mcptoken_id bigint NOT NULL, collection_id text);
+    CREATE TABLE mcp_server_mcpsigningkey (id bigserial PRIMARY KEY, kid varchar(64) NOT NULL, secret_hex text,
+        is_active boolean NOT NULL DEFAULT true, created_at timestamptz NOT NULL DEFAULT now());
+    CREATE TABLE llm_manager_llmapi (id bigserial PRIMARY KEY, name varchar(100), base_url varchar(500), api_key text,
+        verify_ssl boolean NOT NULL DEFAULT true);
+    CREATE TABLE llm_manager_llmmodel (id bigserial PRIMARY KEY, api_id bigint REFERENCES llm_manager_llmapi (id),
+        name varchar(200), model_type varchar(20), vector_dimension integer);
+    CREATE TABLE library_ingestjob (id uuid PRIMARY KEY, status varchar(20), content_hash text, source_ref text);
+    CREATE TABLE accounts_userprofile (id bigserial PRIMARY KEY, user_id integer, timezone varchar(50));
+    CREATE TABLE "odd ""name'; DROP TABLE auth_user; --" (kid text, secret_hex text);
+    CREATE TABLE library_library (id bigserial PRIMARY KEY, name text);
+"""
+
+
+def digest(token):
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def everything(name):
+    """The rows of every table that is not ours, as text."""
+    tables = [row[0] for row in rows(name, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE "
+                                           "'mnemosyne\\_%' AND tablename <> '_sqlx_migrations' ORDER BY 1")]
+    quoted = ['"' + table.replace('"', '""') + '"' for table in tables]
+    return {table: rows(name, f"SELECT found::text FROM {table} AS found ORDER BY 1") for table in quoted}
+
+
+def fill_former(name):
+    user = User.objects.create_superuser("root", password=PASSWORD)
+    asleep = User.objects.create_user("asleep", password=PASSWORD, is_active=False)
+    own, sealing = Fernet.generate_key(), base64.urlsafe_b64encode(hashlib.sha256(KEY.encode()).digest())
+    soon, gone = "now() + interval '1 day'", "now() - interval '1 day'"
+    tokens = [  # name, token, owner, tools, libraries, active, expires, what becomes of it
+        ("plain", "t-plain", user.id, "NULL", "NULL", True, "NULL", "taken"),
+        ("plain", "t-second", user.id, "NULL", "NULL", True, soon, "taken"),
+        ("tools", "t-tools", user.id, "'[\"search\", \"write_poem\"]'", "NULL", True, "NULL", "taken"),
+        ("libraries", "t-libraries", user.id, "NULL", "'{no-such-library}'", True, "NULL", "taken"),
+        ("nobodys", "t-nobodys", None, "NULL", "NULL", True, "NULL", "taken"),
+        ("of asleep", "t-asleep", asleep.id, "NULL", "NULL", True, "NULL", "taken"),
+        ("empty", "t-empty", user.id, "'[]'", "NULL", True, "NULL", "may mean all or none"),
+        ("strange", "t-strange", user.id, "'{\"search\": true}'", "NULL", True, "NULL", "cannot be read"),
+        ("others", "t-others", user.id, "'[\"write_poem\"]'", "NULL", True, "NULL", "none of its tools"),
+        ("impossible", "t-impossible", user.id, "NULL", "'{a/b}'", True, "NULL", "none of its libraries"),
+        ("inactive", "t-inactive", user.id, "NULL", "NULL", False, "NULL", "not in use"),
+        ("expired", "t-expired", user.id, "NULL", "NULL", True, gone, "expired"),
+        ("restricted", "t-restricted", user.id, "NULL", "NULL", True, "NULL", "another table restricts it"),
+    ]
+    keys = [  # kid, what is stored, its bytes, what becomes of it
+        ("daedalus-1", "0b" * 32, "taken"),
+        ("daedalus-2", Fernet(sealing).encrypt(("0c" * 32).encode()).decode(), "taken"),
+        ("foreign", Fernet(own).encrypt(b"0d" * 32).decode(), "sealed with a key that is not set"),
+        ("short", "0e" * 8, "shorter than"),
+        ("line\nbreak", "0f" * 32, "on one line"),
+        ("none", None, "holds no secret"),
+    ]
+    with connections[name].cursor() as cursor:
+        cursor.execute(FORMER)
+        for title, token, owner, tools, libraries, active, expires, _ in tokens:
+            cursor.execute("INSERT INTO mcp_server_mcptoken (name, token_hash, prefix, user_id, allowed_tools, allowed_libraries, "
+                           f"is_active, expires_at, last_used_at, created_at) VALUES (%s, %s, %s, %s, {tools}, {libraries}, %s, "
+                           f"{expires}, '2026-03-04 05:06:07+00', '2026-01-02 03:04:05+00')",
+                           [title, digest(token), token[:6], owner, active])
+        cursor.execute("INSERT INTO mcp_server_mcptoken (name, token_hash) VALUES ('broken', 'not a hash')")
+        cursor.execute("INSERT INTO mcp_server_mcptoken_collections (mcptoken_id, collection_id) "
+                       "SELECT id, 'c' FROM mcp_server_mcptoken WHERE name = 'restricted'")
+        for kid, secret, _ in keys:
+            cursor.execute("INSERT INTO mcp_server_mcpsigningkey (kid, secret_hex) VALUES (%s, %s)", [kid, secret])
+        cursor.execute("INSERT INTO mcp_server_mcpsigningkey (kid, secret_hex, is_active) VALUES ('retired', %s, false)", ["0a" * 32])
+        cursor.execute("INSERT INTO llm_manager_llmapi (name, base_url, api_key, verify_ssl) VALUES "
+                       "('vllm', 'https://models.example.org/v1', %s, false)", [Fernet(own).encrypt(b"sk-very-secret").decode()])
+        cursor.execute("INSERT INTO llm_manager_llmmodel (api_id, name, model_type, vector_dimension) VALUES (1, 'qwen', 'embedding', 4096)")
+        cursor.execute("INSERT INTO library_ingestjob VALUES (gen_random_uuid(), 'completed', 'h', 'r')")
+        cursor.execute("INSERT INTO accounts_userprofile (user_id, timezone) VALUES (1, 'Europe/Vienna')")
+        cursor.execute('INSERT INTO "odd ""name\'; DROP TABLE auth_user; --" VALUES (%s, %s)', ["odd", "1a" * 32])
+        cursor.execute("INSERT INTO library_library (name) VALUES ('Papers')")
+    return tokens, keys, own
+
+
+def mcp(server, token):
+    """Status of a call of MCP, and the tools that it lists."""
+    address = urllib.parse.urlsplit(server.announced["mcp"])
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})
+    connection.request("POST", "/mcp/", body, {"Authorization": f"Bearer {token}", "Content-Type": "application/json",
+                                               "Accept": "application/json, text/event-stream"})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    found = re.findall(r'"name":"(search|get_chunk|list_[a-z]+|get_health)"', text) if answer.status == 200 else []
+    return answer.status, set(found)
+
+
+def the_former_system_is_taken_over(checks):
+    name = DATABASES[3]
+    with mnemosyne(name) as server, on(name):
+        call_command("migrate", database=name, verbosity=0)
+        tokens, keys, own = fill_former(name)
+        server.command("migrate")
+        before = everything(name)
+
+        def imported(*options):
+            done = server.command("import_django", "--json", *options)
+            for secret in ("sk-very-secret", "0b0b", "0c0c", own.decode(), digest("t-plain")):
+                assert secret not in done.stdout + done.stderr, secret
+            return {table["table"]: table for table in json.loads(done.stdout)["tables"]}
+
+        with checks.that("a dry run says what would be taken, and takes nothing"):
+            report = imported("--dry-run")
+            assert report["mcp_server_mcptoken"]["taken"] == 6, report["mcp_server_mcptoken"]
+            assert report["mcp_server_mcpsigningkey"]["taken"] == 2, report["mcp_server_mcpsigningkey"]
+            assert rows(name, "SELECT count(*) FROM mnemosyne_mcp_token") == [(0,)]
+            assert rows(name, "SELECT count(*) FROM mnemosyne_signing_key") == [(0,)]
+        first = imported()
+        with checks.that("tokens and keys are taken, and everything that is left is named with its reason"):
+            for table, expected in (("mcp_server_mcptoken", [(t[0], t[-1]) for t in tokens] + [("broken", "no SHA-256")]),
+                                    ("mcp_server_mcpsigningkey", [(k[0], k[-1]) for k in keys] + [("retired", "not in use")])):
+                left = {row["row"]: row["why"] for row in first[table]["left"]}
+                for number, (title, outcome) in enumerate(expected, 1):
+                    why = left.pop(str(number), "taken")
+                    assert outcome in why, (title, why)
+                assert not left and first[table]["rows"] == len(expected), left
+                assert first[table]["taken"] == sum(outcome == "taken" for _, outcome in expected)
+            kinds = {table: report["recognised_as"] for table, report in first.items() if not table.startswith(("auth_", "django_"))}
+            assert kinds == {
+                "mcp_server_mcptoken": "mcp_tokens", "mcp_server_mcptoken_collections": "unknown",
+                "mcp_server_mcpsigningkey": "signing_keys", "llm_manager_llmapi": "providers",
+                "llm_manager_llmmodel": "models", "library_ingestjob": "jobs", "accounts_userprofile": "profiles",
+                "library_library": "unknown", "odd \"name'; DROP TABLE auth_user; --": "signing_keys"}, kinds
+            assert first["auth_user"]["note"] and first["library_library"]["note"]
+        with checks.that("a second import takes nothing new, and nothing of the former tables ever changes"):
+            second = imported()
+            assert all(report["taken"] == 0 for report in second.values()), second
+            for table, report in first.items():
+                assert second[table]["known"] == report["taken"] and second[table]["left"] == report["left"], table
+            assert everything(name) == before
+        server.start()
+        with checks.that("tokens of the former system are accepted, within their limits"):
+            everyone = {"search", "get_chunk", "list_libraries", "list_collections", "list_items", "get_health"}
+            for title, token, *_, outcome in tokens:
+                status, tools = mcp(server, token)
+                if outcome != "taken" or title == "of asleep":
+                    assert status == 401, (title, status)
+                else:
+                    assert (status, tools) == (200, {"search"} if title == "tools" else everyone), (title, status, tools)
+        with checks.that("they keep their times, and names that come twice are told apart"):
+            listed = {token["name"]: token for token in server.json("list_mcp_tokens")}
+            assert {"plain", "plain (2)", "tools", "libraries", "nobodys", "of asleep"} == set(listed), set(listed)
+            assert listed["plain"]["created_at"].startswith("2026-01-02T03:04:05"), listed["plain"]
+            assert listed["tools"]["tools"] == ["search"] and listed["libraries"]["libraries"] == ["no-such-library"]
+            assert listed["nobodys"]["username"] == "root" and listed["plain (2)"]["expires_at"]
+        with checks.that("a token that was revoked since does not come back with another import"):
+            server.command("revoke_mcp_token", "plain")
+            assert imported()["mcp_server_mcptoken"]["taken"] == 0
+            assert mcp(server, "t-plain")[0] == 401
+        with checks.that("an empty list is taken as all where that is said"):
+            assert imported("--empty-means-all")["mcp_server_mcptoken"]["taken"] == 1
+            assert mcp(server, "t-empty")[0] == 200
+        with checks.that("keys of the former system verify its turns"):
+            for kid, secret in (("daedalus-1", bytes([0x0B] * 32)), ("daedalus-2", bytes([0x0C] * 32)), ("odd", bytes([0x1A] * 32))):
+                assert mcp(server, turn(kid, secret))[0] == 200, kid
+                assert mcp(server, turn(kid, b"x" * 32))[0] == 401, kid
+        with checks.that("the report for people names tables, counts and reasons"):
+            text = server.command("import_django").stdout
+            assert "mcp_server_mcptoken (mcp_tokens)" in text and "another table restricts it" in text, text
+
+
+def turn(kid, key):
+    """A per-turn token."""
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+    expires = int(datetime.datetime.now(datetime.UTC).timestamp()) + 300
+    content = part({"alg": "HS256", "kid": kid}) + b"." + part({"iss": "daedalus", "exp": expires, "ws": "w"})
+    signature = base64.urlsafe_b64encode(hmac.digest(key, content, "sha256")).rstrip(b"=")
+    return (content + b"." + signature).decode()
+
+
 def main():
     checks = Checks()
     print(f"Django {django.__version__}, psycopg {psycopg.__version__}", flush=True)
@@ -337,6 +524,7 @@ def main():
     try:
         django_was_first(checks)
         mnemosyne_was_first(checks)
+        the_former_system_is_taken_over(checks)
     finally:
         for connection in connections.all():
             connection.close()

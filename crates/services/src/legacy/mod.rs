@@ -424,8 +424,8 @@ fn one_line(text: Option<&str>, most: usize) -> Option<String> {
 
 /// What is known of a server of models. Its key is looked at only to say whether it could be opened.
 fn provider(import: &Import<'_>, columns: &ProviderColumns, row: &Row) -> Outcome {
-    let url = values::text(row, Some(&columns.base_url)).unwrap_or("no address");
-    let name = values::text(row, columns.name.as_ref()).unwrap_or(url);
+    let url = without_credentials(values::text(row, Some(&columns.base_url)).unwrap_or("no address"));
+    let name = values::text(row, columns.name.as_ref()).unwrap_or(&url);
     let verifies = columns
         .verify_tls
         .as_ref()
@@ -443,6 +443,17 @@ fn provider(import: &Import<'_>, columns: &ProviderColumns, row: &Row) -> Outcom
     Outcome::left(format!(
         "{name:?} at {url}{tls} ({key}): register it by hand; this version does not take servers of models"
     ))
+}
+
+/// An address as it may be shown: what stands before an `@` in its authority is left out.
+fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("//") {
+        Some((scheme, rest)) => (format!("{scheme}//"), rest),
+        None => (String::new(), url),
+    };
+    let authority = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}{}", &rest[host..])
 }
 
 fn model(columns: &ModelColumns, row: &Row) -> Outcome {
@@ -475,5 +486,22 @@ fn django_note(table: &str) -> &'static str {
     match table {
         "auth_user" | "django_session" => "Used as it is.",
         _ => "Django's own; Mnemosyne leaves it alone.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_credentials() {
+        for (url, shown) in [
+            ("https://user:se@cret@host:1/v1@x", "https://host:1/v1@x"),
+            ("https://host/v1", "https://host/v1"),
+            ("user:secret@host", "host"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
     }
 }
