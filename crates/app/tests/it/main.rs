@@ -11,6 +11,7 @@ mod frame;
 mod ingest;
 mod jobs;
 mod pages;
+mod permissions;
 mod probes;
 mod routes;
 mod search;
