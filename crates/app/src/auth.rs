@@ -72,6 +72,9 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn credentials(value: &str) -> Option<(String, String)> {
@@ -87,6 +90,39 @@ mod tests {
             credentials(&format!("basic {encoded}")),
             Some(("daedalus".to_owned(), "a:b ü".to_owned()))
         );
+    }
+
+    proptest! {
+        /// Whatever stands in the header, it is credentials that were encoded, or nothing.
+        #[test]
+        fn arbitrary_headers_are_credentials_or_nothing(
+            value in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "(?i:basic|bearer|digest)?[ \t]{0,3}[A-Za-z0-9+/=:!]{0,80}".prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..120)
+                    .prop_map(|bytes| format!("Basic {}", BASE64_STANDARD.encode(bytes)).into_bytes()),
+            ]
+        ) {
+            let mut headers = HeaderMap::new();
+            let Ok(value) = HeaderValue::from_bytes(&value) else {
+                return Ok(());
+            };
+            headers.insert(header::AUTHORIZATION, value.clone());
+            if let Some((username, password)) = basic_credentials(&headers) {
+                prop_assert!(!username.contains(':'));
+                let again = BASE64_STANDARD.encode(format!("{username}:{password}"));
+                let (scheme, encoded) = value.to_str().unwrap().split_once(' ').unwrap();
+                prop_assert!(scheme.eq_ignore_ascii_case("basic"));
+                prop_assert_eq!(encoded.trim(), again);
+            }
+        }
+
+        /// What a client encodes is what arrives.
+        #[test]
+        fn credentials_arrive_as_they_were_sent(username in "[^:]{0,40}", password in ".{0,80}") {
+            let encoded = BASE64_STANDARD.encode(format!("{username}:{password}"));
+            prop_assert_eq!(credentials(&format!("Basic {encoded}")), Some((username, password)));
+        }
     }
 
     #[test]

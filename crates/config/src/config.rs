@@ -16,8 +16,11 @@ use crate::search::{RerankerLimits, SearchSection};
 use crate::secret::Secret;
 use crate::servers::ServersSection;
 use crate::settings::Role;
+use crate::superuser::SuperuserSection;
 use crate::worker::WorkerSection;
-use crate::{core, embedding, files, http, logging, mcp, network, search, servers, unknown, worker};
+use crate::{
+    core, embedding, files, http, logging, mcp, network, search, servers, superuser, unknown, worker,
+};
 
 /// The whole configuration. Secrets do not show in `Debug`.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +61,8 @@ pub struct Config {
     pub network: NetworkSection,
     /// The servers that are switched on.
     pub servers: ServersSection,
+    /// What `createsuperuser` takes where the command line says nothing.
+    pub superuser: SuperuserSection,
 }
 
 impl Config {
@@ -82,6 +87,7 @@ impl Config {
         let files = files::read(&mut reader);
         let network = network::read(&mut reader);
         let servers = servers::read(&mut reader, role, files.as_ref());
+        let superuser = superuser::read(&mut reader);
         unknown::check(&mut reader);
         let assemble = || {
             let CoreSection {
@@ -112,6 +118,7 @@ impl Config {
                 files: files?,
                 network: network?,
                 servers: servers?,
+                superuser,
             })
         };
         reader.finish(assemble())

@@ -21,6 +21,7 @@ mod search;
 mod secret;
 mod servers;
 mod settings;
+mod superuser;
 mod unknown;
 mod worker;
 
@@ -39,4 +40,5 @@ pub use search::{RerankerLimits, SearchSection};
 pub use secret::Secret;
 pub use servers::{DatabaseSection, MemcachedSection, QueueKind, S3Section, ServersSection};
 pub use settings::{Availability, Role, Roles, SETTINGS, Setting, setting};
+pub use superuser::SuperuserSection;
 pub use worker::WorkerSection;

@@ -149,6 +149,7 @@ const CHAT: &str = "Chat model";
 const LOGGING: &str = "Logging";
 const FILES: &str = "Files and parsers";
 const NETWORK: &str = "Outgoing network";
+const COMMANDS: &str = "Commands";
 
 /// Every setting, section by section, in the order of the deployment document.
 pub const SETTINGS: &[Setting] = &[
@@ -896,6 +897,32 @@ pub const SETTINGS: &[Setting] = &[
         "https://huggingface.co",
         "The hub, or a mirror of it, that `mnemosyne models pull` fetches from. Nothing else ever calls it.",
     ),
+    Setting::new(
+        COMMANDS,
+        "DJANGO_SUPERUSER_USERNAME",
+        Roles::COMMANDS,
+        None,
+        "admin",
+        "The name that `createsuperuser` gives where `--username` is absent.",
+    ),
+    Setting::new(
+        COMMANDS,
+        "DJANGO_SUPERUSER_EMAIL",
+        Roles::COMMANDS,
+        None,
+        "admin@example.org",
+        "The mail address that `createsuperuser` gives where `--email` is absent.",
+    ),
+    Setting::new(
+        COMMANDS,
+        "DJANGO_SUPERUSER_PASSWORD",
+        Roles::COMMANDS,
+        None,
+        "correct horse battery staple",
+        "The password that `createsuperuser` gives where neither `--password` nor `--password-file` is there: unlike an \
+         argument, it is not in the list of processes.",
+    )
+    .secret(),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod csrf;
 pub mod fernet;
 pub mod jwt;
+pub mod legacy;
 pub mod password;
 pub mod secret;
 pub mod session;

@@ -152,3 +152,54 @@ fn unauthorized(error: &str) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(values: &[HeaderValue]) -> Result<Option<String>, ()> {
+        let mut request = Request::new(Body::empty());
+        for value in values {
+            request.headers_mut().append(header::AUTHORIZATION, value.clone());
+        }
+        bearer(&request)
+    }
+
+    proptest! {
+        /// Whatever stands in the header, it is one token without white space, or refused; never nobody.
+        #[test]
+        fn arbitrary_headers_are_a_token_or_refused(
+            value in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "(?i:basic|bearer|token)?[ \t,]{0,3}[A-Za-z0-9._~+/=-]{0,60}[ \t]{0,2}[a-z.]{0,4}".prop_map(String::into_bytes),
+            ]
+        ) {
+            let Ok(value) = HeaderValue::from_bytes(&value) else {
+                return Ok(());
+            };
+            match of(std::slice::from_ref(&value)) {
+                Ok(Some(token)) => {
+                    let text = value.to_str().unwrap();
+                    prop_assert!(text.len() > 7 && text[..7].eq_ignore_ascii_case("bearer "));
+                    prop_assert!(!token.is_empty() && !token.contains(' '));
+                    prop_assert_eq!(text[7..].trim(), token);
+                }
+                Ok(None) => prop_assert!(false, "a header is there"),
+                Err(()) => {}
+            }
+            prop_assert_eq!(of(&[value.clone(), value]), Err(()), "two of them");
+        }
+
+        /// What is no call of `get_health` is never taken for one, and nothing breaks what reads it.
+        #[test]
+        fn arbitrary_bodies_are_no_call_of_health(
+            body in prop_oneof![prop::collection::vec(any::<u8>(), 0..300), "[\\[\\]{}\",:a-z/_0-9]{0,120}".prop_map(String::into_bytes)]
+        ) {
+            let text = String::from_utf8_lossy(&body);
+            prop_assert!(!is_health(&body) || (text.contains("tools/call") && text.contains("get_health")));
+        }
+    }
+}

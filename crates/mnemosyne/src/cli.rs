@@ -52,16 +52,28 @@ pub(crate) enum Command {
     },
     /// Make an MCP token, shown once
     CreateMcpToken(CreateTokenArgs),
+    /// Show MCP tokens, without their secrets
+    ListMcpTokens(ListTokensArgs),
+    /// Revoke an MCP token at once, on all processes
+    RevokeMcpToken(RevokeTokenArgs),
     /// Make sure that a service account exists and has this password
     EnsureServiceUser(ServiceUserArgs),
     /// Make a signing key for per-turn tokens; its secret is shown once
     SeedSigningKey(SigningKeyArgs),
+    /// Show signing keys, without their secrets
+    ListSigningKeys(JsonArgs),
+    /// Refuse tokens under a signing key from now on
+    RetireSigningKey(RetireKeyArgs),
+    /// Show users
+    ListUsers(JsonArgs),
     /// Make an administrator
     Createsuperuser(SuperuserArgs),
     /// Set a user's password
     Changepassword(PasswordArgs),
     /// Bring the database schema up to date
     Migrate,
+    /// Take over what the system before this one kept in the same database
+    ImportDjango(ImportArgs),
     /// Prepare indexes and library types
     Setup,
     /// Part of `setup`
@@ -399,9 +411,74 @@ pub(crate) struct ServiceUserArgs {
     /// Its name
     #[arg(long)]
     pub(crate) username: String,
-    /// Its password
-    #[arg(long, allow_hyphen_values = true)]
-    pub(crate) password: String,
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a password comes from.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordSource {
+    /// The password; everybody on this machine sees it in the list of processes
+    #[arg(long = "password", value_name = "PASSWORD", allow_hyphen_values = true)]
+    pub(crate) given: Option<String>,
+    /// A file whose first line is the password; without either, the first line of standard input
+    #[arg(long = "password-file", value_name = "FILE", conflicts_with = "given")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListTokensArgs {
+    /// Only this user's
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeTokenArgs {
+    /// Its id, its prefix or its name
+    pub(crate) token: String,
+    /// Whose it is
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetireKeyArgs {
+    /// Its name, which tokens carry
+    #[arg(long)]
+    pub(crate) kid: String,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Change nothing, and report what would be taken
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Take a token's empty list of tools or libraries as "all"; without this, such a token is left
+    #[arg(long)]
+    pub(crate) empty_means_all: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -412,25 +489,39 @@ pub(crate) struct SigningKeyArgs {
     /// Refuse tokens under every other key from now on
     #[arg(long)]
     pub(crate) retire_other: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SuperuserArgs {
-    /// Its name
+    /// Its name; without it, DJANGO_SUPERUSER_USERNAME
     #[arg(long)]
-    pub(crate) username: String,
-    /// Its password; without it, one is read from standard input
-    #[arg(long, allow_hyphen_values = true)]
-    pub(crate) password: Option<String>,
+    pub(crate) username: Option<String>,
+    /// Its mail address; without it, DJANGO_SUPERUSER_EMAIL
+    #[arg(long)]
+    pub(crate) email: Option<String>,
+    /// Without these, DJANGO_SUPERUSER_PASSWORD
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+    /// Never read standard input, as Django's option of this name
+    #[arg(long, visible_alias = "no-input")]
+    pub(crate) noinput: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PasswordArgs {
     /// Whose
     pub(crate) username: String,
-    /// The new password; without it, one is read from standard input
-    #[arg(long, allow_hyphen_values = true)]
-    pub(crate) password: Option<String>,
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -536,7 +627,10 @@ mod tests {
         else {
             panic!("not understood")
         };
-        assert_eq!((args.username.as_str(), args.password.as_str()), ("u", "a_-=b"));
+        assert_eq!(
+            (args.username.as_str(), args.password.given.as_deref()),
+            ("u", Some("a_-=b"))
+        );
         let Some(Command::SeedSigningKey(args)) =
             parse("mnemosyne python manage.py seed-signing-key --kid k --retire_other").command
         else {
@@ -591,19 +685,22 @@ mod tests {
             let Some(Command::EnsureServiceUser(args)) = parse(&line).command else {
                 panic!("not understood")
             };
-            assert_eq!((args.username.as_str(), args.password.as_str()), ("u", password));
+            assert_eq!(
+                (args.username.as_str(), args.password.given.as_deref()),
+                ("u", Some(password))
+            );
         }
         let Some(Command::Createsuperuser(args)) =
             parse("mnemosyne createsuperuser --username u --password=--a_b").command
         else {
             panic!("not understood")
         };
-        assert_eq!(args.password.as_deref(), Some("--a_b"));
+        assert_eq!(args.password.given.as_deref(), Some("--a_b"));
         let Some(Command::Changepassword(args)) = parse("mnemosyne changepassword u --password -_x").command
         else {
             panic!("not understood")
         };
-        assert_eq!(args.password.as_deref(), Some("-_x"));
+        assert_eq!(args.password.given.as_deref(), Some("-_x"));
         let Some(Command::Search(args)) = parse("mnemosyne search --json -- --dry_run").command else {
             panic!("not understood")
         };

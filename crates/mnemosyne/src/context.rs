@@ -16,7 +16,9 @@ use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::{Config, EmbeddingDialect, QueueKind, S3Section};
 use mnemosyne_crypto::fernet;
 use mnemosyne_domain::StoreResult;
-use mnemosyne_domain::ports::{BlobStore, Cache, EmbedderRegistry, Relational, SourceBucket, SystemClock};
+use mnemosyne_domain::ports::{
+    BlobStore, Cache, EmbedderRegistry, ForeignTables, Relational, SourceBucket, SystemClock,
+};
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_graph::neo4j::{Neo4jSettings, Neo4jStore};
 use mnemosyne_http::{Outbound, OutboundSettings};
@@ -74,6 +76,14 @@ impl Context {
         match &self.relational {
             RelationalStore::Sqlite(_) => Ok(()),
             RelationalStore::Postgres(database) => database.migrate().await.context("PostgreSQL"),
+        }
+    }
+
+    /// The tables of other programs in the relational database; `None` where it is ours alone.
+    pub(crate) fn foreign_tables(&self) -> Option<&dyn ForeignTables> {
+        match &self.relational {
+            RelationalStore::Sqlite(_) => None,
+            RelationalStore::Postgres(database) => Some(database),
         }
     }
 

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::context::{SecretKey, Services};
 use crate::error::{ServiceError, ServiceResult};
+use crate::operators::has_usable_password;
 use crate::permission::{self, Action};
 use crate::validate::Problems;
 
@@ -40,6 +41,17 @@ pub enum Ensured {
     Unchanged,
 }
 
+impl Ensured {
+    /// The word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::PasswordSet => "password_set",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
 fn principal(user: &User) -> Principal {
     Principal::User {
         id: user.id,
@@ -50,7 +62,7 @@ fn principal(user: &User) -> Principal {
 }
 
 impl Services {
-    async fn hash_password(&self, password: &str) -> ServiceResult<String> {
+    pub(crate) async fn hash_password(&self, password: &str) -> ServiceResult<String> {
         let password = password.to_owned();
         let _permit = self
             .password_gate
@@ -63,7 +75,11 @@ impl Services {
     }
 
     /// Compares a password with a stored hash, or with nothing, in the same time.
-    async fn verify_password(&self, password: &str, encoded: Option<String>) -> ServiceResult<Verdict> {
+    pub(crate) async fn verify_password(
+        &self,
+        password: &str,
+        encoded: Option<String>,
+    ) -> ServiceResult<Verdict> {
         let password = password.to_owned();
         let _permit = self
             .password_gate
@@ -294,7 +310,7 @@ pub enum Role {
 }
 
 /// The name without surrounding white space, where it is a good one.
-fn check_username(username: &str) -> ServiceResult<String> {
+pub(crate) fn check_username(username: &str) -> ServiceResult<String> {
     let mut problems = Problems::default();
     let username = problems.text("username", Some(username), 150);
     if !username
@@ -310,10 +326,6 @@ fn check_username(username: &str) -> ServiceResult<String> {
 /// The names that an administrator is given, in the order they are tried: `admin`, `admin-2`, `admin-3`, …
 fn administrator_names() -> impl Iterator<Item = String> {
     std::iter::once("admin".to_owned()).chain((2_u32..).map(|number| format!("admin-{number}")))
-}
-
-fn has_password(user: &User) -> bool {
-    !user.password.starts_with('!')
 }
 
 /// The administrator that a first start makes.
@@ -334,7 +346,7 @@ impl Services {
         let is_administrator = |user: &User| user.is_superuser && user.is_active;
         if users
             .iter()
-            .any(|user| is_administrator(user) && has_password(user))
+            .any(|user| is_administrator(user) && has_usable_password(user))
         {
             return Ok(None);
         }

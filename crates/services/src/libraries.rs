@@ -75,22 +75,18 @@ impl Services {
     /// One library.
     pub async fn library(&self, caller: &Principal, uid: &LibraryUid) -> ServiceResult<Library> {
         permission::require(caller, Action::Read)?;
-        let scope = permission::browsing(caller);
         self.knowledge
             .library(uid)
             .await?
-            .filter(|library| {
-                scope
-                    .as_ref()
-                    .is_none_or(|scope| scope.admits(&library.uid, library.workspace_id.as_ref()))
-            })
+            .filter(|library| permission::sees(caller, &library.uid, library.workspace_id.as_ref()))
             .ok_or(ServiceError::NotFound("library"))
     }
 
     /// The library of this name.
     pub async fn library_by_name(&self, caller: &Principal, name: &str) -> ServiceResult<Option<Library>> {
         permission::require(caller, Action::Read)?;
-        Ok(self.knowledge.library_by_name(name).await?)
+        let found = self.knowledge.library_by_name(name).await?;
+        Ok(found.filter(|library| permission::sees(caller, &library.uid, library.workspace_id.as_ref())))
     }
 
     /// Makes a global library.

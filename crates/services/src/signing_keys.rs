@@ -1,5 +1,6 @@
 //! Keys of per-turn tokens (contract §5, seed §3.3).
 
+use chrono::{DateTime, Utc};
 use mnemosyne_domain::{Principal, SigningKey, StoreError};
 
 use crate::context::Services;
@@ -41,7 +42,7 @@ impl Services {
         let secret: [u8; 32] = mnemosyne_crypto::secret::random_bytes();
         let key = SigningKey {
             kid: kid.clone(),
-            sealed_secret: self.keyring.stored.seal(&secret, now),
+            sealed_secret: self.seal_signing_secret(&secret, now),
             created_at: now,
             retired_at: None,
         };
@@ -68,6 +69,10 @@ impl Services {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    pub(crate) fn seal_signing_secret(&self, secret: &[u8], now: DateTime<Utc>) -> String {
+        self.keyring.stored.seal(secret, now)
     }
 
     pub(crate) fn open_signing_secret(&self, key: &SigningKey) -> ServiceResult<Vec<u8>> {

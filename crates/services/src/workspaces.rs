@@ -48,6 +48,7 @@ impl Services {
         self.knowledge
             .library_of_workspace(&id)
             .await?
+            .filter(|library| permission::sees(caller, &library.uid, library.workspace_id.as_ref()))
             .ok_or(ServiceError::NotFound("workspace"))
     }
 

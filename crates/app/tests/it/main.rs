@@ -12,6 +12,7 @@ mod ingest;
 mod jobs;
 mod models;
 mod pages;
+mod permissions;
 mod probes;
 mod routes;
 mod search;

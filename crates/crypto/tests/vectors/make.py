@@ -2,7 +2,7 @@
 """Writes the vectors beside this file with the programs whose formats they are.
 
     python3 -m venv venv
-    venv/bin/pip install "django==5.2.*" cryptography pyjwt
+    venv/bin/pip install "django==5.2.*" argon2-cffi bcrypt cryptography pyjwt
     venv/bin/python crates/crypto/tests/vectors/make.py
 
 Salts, times and keys are fixed where the program lets us fix them; the rest (Fernet's vectors, CSRF masks) is random and
@@ -65,6 +65,10 @@ def weak(text):
     return {"password": text, "encoded": PBKDF2PasswordHasher().encode(text, "oldsalt", 1000)}
 
 
+def other(text, hasher):
+    return {"password": text, "encoded": make_password(text, hasher=hasher)}
+
+
 def masked():
     secret = csrf._get_new_csrf_string()
     return {"secret": secret, "token": csrf._mask_cipher_secret(secret)}
@@ -83,7 +87,12 @@ write(
         "secret_key": SECRET_KEY,
         "signed_at": SIGNED_AT,
         "passwords": [password("correct horse battery staple"), password("pässwörd 🦉"), password("")],
-        "weak_passwords": [weak("older than the others")],
+        "weak_passwords": [weak("older than the others")]
+        + [
+            other(text, hasher)
+            for hasher in ["pbkdf2_sha1", "argon2", "bcrypt_sha256", "scrypt"]
+            for text in ["correct horse battery staple", "pässwörd 🦉 " + "long " * 30]
+        ],
         "unusable_password": make_password(None),
         "signed": [
             {"value": value, "salt": salt, "compress": compress, "text": signed(value, salt=salt, compress=compress)}

@@ -52,6 +52,8 @@ pub trait SigningKeys: Send + Sync {
     async fn signing_keys(&self) -> StoreResult<Vec<SigningKey>>;
     /// Stores a key and, where asked, retires all others in the same transaction. `Conflict("kid")` where it exists.
     async fn create_signing_key(&self, key: SigningKey, retire_others: bool) -> StoreResult<()>;
+    /// Retires a key; false where there is none of this name, or it was retired before.
+    async fn retire_signing_key(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<bool>;
     /// Retires every key but this one, and says how many.
     async fn retire_other_signing_keys(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<u64>;
     /// Replaces the sealed secret of a key by another seal of it; false where it is not `from` (any more).

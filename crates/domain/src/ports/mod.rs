@@ -6,6 +6,7 @@ mod blobs;
 mod cache;
 mod clock;
 mod embedder;
+mod foreign;
 mod jobs;
 mod knowledge;
 mod model_servers;
@@ -17,6 +18,7 @@ pub use blobs::{BlobStore, ByteStream, LocalFile, SourceBucket, SourceError, Sou
 pub use cache::{Cache, CacheCounters};
 pub use clock::{Clock, SystemClock};
 pub use embedder::{EmbedError, EmbedText, Embedder, EmbedderRegistry};
+pub use foreign::{ForeignColumn, ForeignTable, ForeignTables};
 pub use jobs::{
     BlobLedger, Enqueued, Finished, JobFilter, JobOrder, JobUpdate, Jobs, Lease, LeaseOutcome, LeaseRequest,
     Settings, Throughput,

@@ -5,6 +5,7 @@
 )]
 
 mod limits;
+mod permissions;
 mod tools;
 
 use std::sync::Arc;

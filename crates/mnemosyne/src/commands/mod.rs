@@ -3,6 +3,7 @@
 mod accounts;
 mod documents;
 mod healthcheck;
+mod import_django;
 mod ingest;
 mod models;
 pub(crate) mod offline;
@@ -51,14 +52,20 @@ async fn with_store(command: Command, context: &context::Context) -> anyhow::Res
         Command::Search(args) => search::run(args, &context.services).await,
         Command::Reembed(args) => reembed::run(args, &context.services).await,
         Command::CreateMcpToken(args) => tokens::create(args, &context.services).await,
+        Command::ListMcpTokens(args) => tokens::list(args, &context.services).await,
+        Command::RevokeMcpToken(args) => tokens::revoke(args, &context.services).await,
         Command::EnsureServiceUser(args) => accounts::ensure_service_user(args, &context.services).await,
         Command::SeedSigningKey(args) => tokens::seed_signing_key(args, &context.services).await,
-        Command::Createsuperuser(args) => accounts::create_superuser(args, &context.services).await,
+        Command::ListSigningKeys(args) => tokens::list_signing_keys(args, &context.services).await,
+        Command::RetireSigningKey(args) => tokens::retire_signing_key(args, &context.services).await,
+        Command::ListUsers(args) => accounts::list(args, &context.services).await,
+        Command::Createsuperuser(args) => accounts::create_superuser(args, context).await,
         Command::Changepassword(args) => accounts::change_password(args, &context.services).await,
         Command::Providers(command) => providers::run(command, &context.services).await,
         Command::ProviderModels(command) => providers::run_models(command, &context.services).await,
         Command::RotateSecrets { json } => providers::rotate_secrets(json, &context.services).await,
         Command::Migrate => setup::migrate(context).await,
+        Command::ImportDjango(args) => import_django::run(args, context).await,
         Command::Setup => setup::setup(context).await,
         Command::LoadLibraryTypes => setup::load_library_types(),
         Command::SetupNeo4jIndexes => setup::indexes(context).await,

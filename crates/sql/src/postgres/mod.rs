@@ -3,6 +3,7 @@
 mod accounts;
 mod blob_claims;
 mod errors;
+mod foreign;
 mod jobs;
 mod providers;
 mod settings;

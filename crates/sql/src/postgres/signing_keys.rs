@@ -22,6 +22,8 @@ const REMEMBER_TURN: &str = "INSERT INTO mnemosyne_turn AS known (kid, jti, cont
     expires_at = CASE WHEN known.expires_at <= $5 THEN excluded.expires_at ELSE known.expires_at END \
     RETURNING content_digest";
 
+const RETIRE: &str = "UPDATE mnemosyne_signing_key SET retired_at = $2 WHERE kid = $1 AND retired_at IS NULL";
+
 #[async_trait::async_trait]
 impl SigningKeys for PostgresDatabase {
     async fn signing_key(&self, kid: &str) -> StoreResult<Option<SigningKey>> {
@@ -59,6 +61,16 @@ impl SigningKeys for PostgresDatabase {
                 .map_err(store_error)?;
         }
         tx.commit().await.map_err(store_error)
+    }
+
+    async fn retire_signing_key(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<bool> {
+        sqlx::query(RETIRE)
+            .bind(kid)
+            .bind(micros(now))
+            .execute(&self.pool)
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(store_error)
     }
 
     async fn retire_other_signing_keys(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<u64> {

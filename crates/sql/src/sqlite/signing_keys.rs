@@ -12,6 +12,8 @@ use crate::time::micros;
 const RETIRE_OTHERS: &str =
     "UPDATE mnemosyne_signing_key SET retired_at = ?2 WHERE kid <> ?1 AND retired_at IS NULL";
 
+const RETIRE: &str = "UPDATE mnemosyne_signing_key SET retired_at = ?2 WHERE kid = ?1 AND retired_at IS NULL";
+
 #[async_trait::async_trait]
 impl SigningKeys for SqliteDatabase {
     async fn signing_key(&self, kid: &str) -> StoreResult<Option<SigningKey>> {
@@ -49,6 +51,16 @@ impl SigningKeys for SqliteDatabase {
                 .map_err(store_error)?;
         }
         tx.commit().await.map_err(store_error)
+    }
+
+    async fn retire_signing_key(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<bool> {
+        sqlx::query(RETIRE)
+            .bind(kid)
+            .bind(micros(now))
+            .execute(&self.write)
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(store_error)
     }
 
     async fn retire_other_signing_keys(&self, kid: &str, now: DateTime<Utc>) -> StoreResult<u64> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mnemosyne_blobs::files::FileBlobs;
 use mnemosyne_blobs::s3::{S3Blobs, S3Settings, UploadSettings, connect};
-use mnemosyne_domain::ports::{Health, Relational, Settings};
+use mnemosyne_domain::ports::{ForeignTables, Health, Relational, Settings};
 use mnemosyne_domain::{NewUser, StoreError};
 use mnemosyne_sql::postgres::{PostgresDatabase, PostgresSettings};
 use mnemosyne_testkit::conformance::blob_ledger::LedgerAndStore;
@@ -227,4 +227,76 @@ async fn times_and_names_are_kept_exactly() {
     let read = databases.second.user(made.id).await.unwrap().unwrap();
     assert_eq!(made, read);
     assert_eq!(read.date_joined, at(7));
+}
+
+#[tokio::test]
+async fn tables_of_other_programs_are_read_and_nothing_else_happens_to_them() {
+    let database = Database::create().await;
+    let open = PostgresDatabase::connect_lazy(&settings(&database.0));
+    open.migrate().await.unwrap();
+    let mut connection = PgConnection::connect(&at_database(&database.0)).await.unwrap();
+    let odd = "Odd \"name'; DROP TABLE notes; --";
+    let quoted = odd.replace('"', "\"\"");
+    connection
+        .execute(AssertSqlSafe(format!(
+            "CREATE TABLE \"{quoted}\" (id bigint, allowed text[], made timestamptz, digest bytea, gone integer); \
+             ALTER TABLE \"{quoted}\" DROP COLUMN gone; \
+             INSERT INTO \"{quoted}\" SELECT n, ARRAY['a', 'b'], '2026-01-02 03:04:05+00', '\\x0aff' \
+             FROM generate_series(1, 5) AS n; \
+             CREATE TABLE notes (body jsonb, name varchar(20), flag boolean); CREATE VIEW shown AS SELECT * FROM notes"
+        )))
+        .await
+        .unwrap();
+    let tables = open.foreign_tables().await.unwrap();
+    let named = |name: &str| tables.iter().find(|table| table.name == name);
+    assert!(named("auth_user").is_some() && named("shown").is_none());
+    assert!(
+        tables
+            .iter()
+            .all(|table| !table.name.starts_with("mnemosyne_") && table.name != "_sqlx_migrations")
+    );
+    let columns: Vec<(&str, &str)> = named(odd)
+        .unwrap()
+        .columns
+        .iter()
+        .map(|column| (column.name.as_str(), column.kind.as_str()))
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            ("id", "bigint"),
+            ("allowed", "text[]"),
+            ("made", "timestamp with time zone"),
+            ("digest", "bytea")
+        ]
+    );
+    let mut ids = Vec::new();
+    for (offset, expected) in [(0, 2), (2, 2), (4, 1), (6, 0)] {
+        let rows = open.foreign_rows(odd, offset, 2).await.unwrap();
+        assert_eq!(rows.len(), expected);
+        for row in rows {
+            assert_eq!(row["allowed"], serde_json::json!(["a", "b"]));
+            assert_eq!(row["digest"], "\\x0aff");
+            assert!(
+                row["made"].as_str().unwrap().starts_with("2026-01-02T03:04:05"),
+                "{row:?}"
+            );
+            ids.push(row["id"].as_i64().unwrap());
+        }
+    }
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
+    assert!(open.foreign_rows("notes", 0, 10).await.unwrap().is_empty());
+    for absent in ["no_such_table", "notes; DROP TABLE notes", "public.notes"] {
+        let outcome = open.foreign_rows(absent, 0, 10).await;
+        assert!(
+            matches!(outcome, Err(StoreError::NotFound)),
+            "{absent:?}: {outcome:?}"
+        );
+    }
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_proc WHERE proname = 'mnemosyne_foreign_rows'")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(left, 0, "the reader stayed behind");
 }

@@ -335,6 +335,19 @@ pub async fn other_signing_keys_are_retired(databases: Databases) {
     assert_eq!(retired, [None, Some(at(10)), Some(at(2))]);
 }
 
+/// One key is retired by its name, once; the others stay.
+pub async fn a_signing_key_is_retired_by_its_name(databases: Databases) {
+    let keys = databases.first.as_ref();
+    for (kid, created) in [("k1", 1), ("k2", 2)] {
+        keys.create_signing_key(key(kid, created), false).await.unwrap();
+    }
+    assert!(databases.second.retire_signing_key("k1", at(10)).await.unwrap());
+    assert!(!keys.retire_signing_key("k1", at(11)).await.unwrap());
+    assert!(!keys.retire_signing_key("k9", at(11)).await.unwrap());
+    let retired = async |kid| keys.signing_key(kid).await.unwrap().unwrap().retired_at;
+    assert_eq!((retired("k1").await, retired("k2").await), (Some(at(10)), None));
+}
+
 /// A turn may come again with the same content only, until its time is over.
 pub async fn a_turn_belongs_to_one_content(databases: Databases) {
     let turn = async |handle: usize, kid: &str, jti: &str, content: &str, now: i64| {
@@ -438,6 +451,7 @@ macro_rules! accounts_conformance {
                 the_use_of_a_token_is_noted,
                 signing_keys_are_kept_as_stored,
                 other_signing_keys_are_retired,
+                a_signing_key_is_retired_by_its_name,
                 a_turn_belongs_to_one_content,
                 one_process_wins_a_turn,
                 settings_are_kept,

@@ -1,0 +1,507 @@
+//! Taking over what the system before this one kept in the same database. Its tables are only read; what they hold is
+//! recognised by the names and types of their columns, and everything that is not taken is reported with its reason. Doubt
+//! never widens what a token may do. May be repeated: what is here already stays as it is.
+
+mod recognise;
+mod values;
+
+use chrono::{DateTime, Utc};
+use mnemosyne_crypto::fernet;
+use mnemosyne_domain::ports::{ForeignTable, ForeignTables};
+use mnemosyne_domain::{LibraryUid, NewMcpToken, Principal, SigningKey, StoreError, Tool, User, UserId};
+use serde::Serialize;
+
+use self::recognise::{KeyColumns, Kind, ModelColumns, ProviderColumns, TokenColumns, recognise};
+use self::values::{Names, Row};
+use crate::context::Services;
+use crate::error::ServiceResult;
+use crate::permission::{self, Action};
+
+/// Rows that are read at once.
+const PAGE: u32 = 500;
+/// Names that are tried for a token whose name its owner has given to another.
+const MAX_NAMES: u32 = 100;
+/// The shortest key that per-turn tokens may be signed with, in bytes.
+const MIN_KEY: usize = mnemosyne_crypto::jwt::MIN_KEY_BYTES;
+const MAX_KID: usize = mnemosyne_crypto::jwt::MAX_KID_CHARACTERS;
+
+/// How an import is done.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// Nothing is written; the report says what would be taken.
+    pub dry_run: bool,
+    /// An empty list of tools or libraries means all of them; otherwise such a token is left.
+    pub empty_means_all: bool,
+    /// Fernet keys, as texts, that secrets may be sealed with besides those that programs make of `SECRET_KEY`.
+    pub fernet_keys: Vec<String>,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImportReport {
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// Every table that is not ours, by name.
+    pub tables: Vec<TableReport>,
+}
+
+/// What became of one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableReport {
+    /// Its name.
+    pub table: String,
+    /// `mcp_tokens`, `signing_keys`, `providers`, `models`, `jobs`, `profiles`, `django` or `unknown`.
+    pub recognised_as: &'static str,
+    /// Rows that were read; `None` where none had to be.
+    pub rows: Option<u64>,
+    /// Rows that were taken now.
+    pub taken: u64,
+    /// Rows that are here already.
+    pub known: u64,
+    /// Rows that were left, each with its reason.
+    pub left: Vec<LeftRow>,
+    /// What is to be said of the table as a whole.
+    pub note: Option<String>,
+}
+
+/// A row that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftRow {
+    /// Its primary key, or its place.
+    pub row: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What becomes of one row.
+enum Outcome {
+    Taken,
+    Known,
+    Left(String),
+}
+
+impl Outcome {
+    fn left(why: impl Into<String>) -> Self {
+        Self::Left(why.into())
+    }
+}
+
+impl TableReport {
+    fn new(table: &str, kind: &Kind) -> Self {
+        Self {
+            table: table.to_owned(),
+            recognised_as: kind.as_str(),
+            rows: None,
+            taken: 0,
+            known: 0,
+            left: Vec::new(),
+            note: None,
+        }
+    }
+
+    fn add(&mut self, row: String, outcome: Outcome) {
+        *self.rows.get_or_insert_default() += 1;
+        match outcome {
+            Outcome::Taken => self.taken += 1,
+            Outcome::Known => self.known += 1,
+            Outcome::Left(why) => self.left.push(LeftRow { row, why }),
+        }
+    }
+}
+
+/// What all rows of one import share.
+struct Import<'a> {
+    source: &'a dyn ForeignTables,
+    options: &'a ImportOptions,
+    keys: Vec<fernet::Key>,
+    now: DateTime<Utc>,
+    /// Whom a token without an owner belongs to.
+    first_administrator: Option<UserId>,
+}
+
+impl Import<'_> {
+    async fn rows(&self, table: &str) -> ServiceResult<Vec<Row>> {
+        let mut all = Vec::new();
+        loop {
+            let page = self.source.foreign_rows(table, all.len() as u64, PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+impl Services {
+    /// Takes over what is recognised in the tables of the system before this one.
+    pub async fn import_legacy(
+        &self,
+        caller: &Principal,
+        source: &dyn ForeignTables,
+        options: &ImportOptions,
+    ) -> ServiceResult<ImportReport> {
+        permission::require(caller, Action::Administer)?;
+        let users = self.relational.users().await?;
+        let is_administrator = |user: &&User| user.is_superuser && user.is_active;
+        let given = options
+            .fernet_keys
+            .iter()
+            .filter_map(|key| fernet::Key::parse(key).ok());
+        let import = Import {
+            source,
+            options,
+            keys: given
+                .chain(mnemosyne_crypto::legacy::fernet_keys(self.secret_key.expose()))
+                .collect(),
+            now: self.clock.now(),
+            first_administrator: users.iter().filter(is_administrator).map(|user| user.id).min(),
+        };
+        let tables = source.foreign_tables().await?;
+        let mut reports = Vec::with_capacity(tables.len());
+        for table in &tables {
+            reports.push(self.import_table(&import, table, &tables).await?);
+        }
+        Ok(ImportReport {
+            dry_run: options.dry_run,
+            tables: reports,
+        })
+    }
+
+    async fn import_table(
+        &self,
+        import: &Import<'_>,
+        table: &ForeignTable,
+        all: &[ForeignTable],
+    ) -> ServiceResult<TableReport> {
+        let kind = recognise(table, all);
+        let mut report = TableReport::new(&table.name, &kind);
+        let restricted = match &kind {
+            Kind::Tokens(columns) => restricted_tokens(import, columns).await?,
+            _ => Vec::new(),
+        };
+        report.note = match &kind {
+            Kind::Django => Some(django_note(&table.name).to_owned()),
+            Kind::Unknown => Some("Nothing in it is known to Mnemosyne; it was not read.".to_owned()),
+            _ => None,
+        };
+        if report.note.is_some() {
+            return Ok(report);
+        }
+        for (place, row) in (0_u64..).zip(import.rows(&table.name).await?) {
+            let name = values::row_name(&row, place);
+            let outcome = match &kind {
+                Kind::Tokens(_) if restricted.contains(&name) => {
+                    Outcome::left("another table restricts it, and only a list in its own row is understood")
+                }
+                Kind::Tokens(columns) => self.import_token(import, columns, &row, &name).await?,
+                Kind::SigningKeys(columns) => self.import_signing_key(import, columns, &row).await?,
+                Kind::Providers(columns) => provider(import, columns, &row),
+                Kind::Models(columns) => model(columns, &row),
+                Kind::Jobs => Outcome::left(job_reason(&row)),
+                Kind::Profiles => Outcome::left("profiles are not taken; each user sets them anew"),
+                Kind::Django | Kind::Unknown => Outcome::left("it was not read"),
+            };
+            report.add(name, outcome);
+        }
+        report.rows.get_or_insert_default();
+        Ok(report)
+    }
+
+    async fn import_token(
+        &self,
+        import: &Import<'_>,
+        columns: &TokenColumns,
+        row: &Row,
+        row_name: &str,
+    ) -> ServiceResult<Outcome> {
+        let Some(digest) = values::sha256(row, &columns.digest) else {
+            return Ok(Outcome::left("its hash is no SHA-256"));
+        };
+        // Also where it was revoked here since: it must not come back.
+        if self.relational.token_by_digest(&digest).await?.is_some() {
+            return Ok(Outcome::Known);
+        }
+        if values::is_retired(row) {
+            return Ok(Outcome::left("it is not in use any more"));
+        }
+        let expires_at = values::time(row, columns.expires.as_ref());
+        if values::text(row, columns.expires.as_ref()).is_some() && expires_at.is_none() {
+            return Ok(Outcome::left("the end of its validity cannot be read"));
+        }
+        if expires_at.is_some_and(|end| end <= import.now) {
+            return Ok(Outcome::left("it has expired"));
+        }
+        let has_workspace = columns
+            .workspace
+            .as_ref()
+            .and_then(|column| row.get(column))
+            .is_some_and(|value| !value.is_null() && value != "");
+        if has_workspace {
+            return Ok(Outcome::left(
+                "it is bound to a workspace; stored tokens see global libraries only",
+            ));
+        }
+        let tools = match limit(row, columns.tools.as_ref(), import.options, "tools", Tool::parse) {
+            Ok(tools) => tools,
+            Err(why) => return Ok(Outcome::Left(why)),
+        };
+        let libraries = limit(
+            row,
+            columns.libraries.as_ref(),
+            import.options,
+            "libraries",
+            LibraryUid::parse,
+        );
+        let libraries = match libraries {
+            Ok(libraries) => libraries,
+            Err(why) => return Ok(Outcome::Left(why)),
+        };
+        let owner = match values::number(row, columns.owner.as_ref()) {
+            Some(id) => match self.relational.user(UserId(id)).await? {
+                Some(user) => user.id,
+                None => return Ok(Outcome::left(format!("its owner, user {id}, does not exist"))),
+            },
+            None => match import.first_administrator {
+                Some(id) => id,
+                None => {
+                    return Ok(Outcome::left(
+                        "it has no owner, and there is no administrator to give it to: make one, and import again",
+                    ));
+                }
+            },
+        };
+        if import.options.dry_run {
+            return Ok(Outcome::Taken);
+        }
+        let token = NewMcpToken {
+            name: one_line(values::text(row, columns.name.as_ref()), 90)
+                .unwrap_or_else(|| format!("imported {row_name}")),
+            prefix: one_line(values::text(row, columns.prefix.as_ref()), 16)
+                .unwrap_or_else(|| "imported".to_owned()),
+            digest,
+            user_id: owner,
+            tools,
+            libraries,
+            expires_at,
+        };
+        let created = values::time(row, columns.created.as_ref()).unwrap_or(import.now);
+        let last_used = values::time(row, columns.last_used.as_ref());
+        self.store_token(token, created, last_used).await
+    }
+
+    /// Stores a token under its name, or the next one that its owner has free.
+    async fn store_token(
+        &self,
+        token: NewMcpToken,
+        created: DateTime<Utc>,
+        last_used: Option<DateTime<Utc>>,
+    ) -> ServiceResult<Outcome> {
+        for number in 1..=MAX_NAMES {
+            let name = match number {
+                1 => token.name.clone(),
+                _ => format!("{} ({number})", token.name),
+            };
+            let attempt = NewMcpToken {
+                name,
+                ..token.clone()
+            };
+            match self.relational.create_token(attempt, created).await {
+                Ok(stored) => {
+                    if let Some(last_used) = last_used {
+                        self.relational.touch_token(stored.id, last_used).await?;
+                    }
+                    return Ok(Outcome::Taken);
+                }
+                Err(StoreError::Conflict("digest")) => return Ok(Outcome::Known),
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Outcome::left("its owner has too many tokens of this name"))
+    }
+
+    async fn import_signing_key(
+        &self,
+        import: &Import<'_>,
+        columns: &KeyColumns,
+        row: &Row,
+    ) -> ServiceResult<Outcome> {
+        let kid = values::text(row, Some(&columns.kid)).unwrap_or_default();
+        if kid.is_empty() || kid.chars().count() > MAX_KID || kid.chars().any(char::is_control) {
+            return Ok(Outcome::left(format!(
+                "its kid is not 1 to {MAX_KID} characters on one line"
+            )));
+        }
+        let secret = values::secret(row, &columns.secret, &import.keys).map(values::key_bytes);
+        if let Some(known) = self.relational.signing_key(kid).await? {
+            let is_same = match (&secret, self.open_signing_secret(&known)) {
+                (Ok(theirs), Ok(ours)) => *theirs == ours,
+                _ => false,
+            };
+            return Ok(if is_same {
+                Outcome::Known
+            } else {
+                Outcome::left(format!("a key {kid:?} with another secret is here already"))
+            });
+        }
+        if values::is_retired(row) {
+            return Ok(Outcome::left("it is not in use any more"));
+        }
+        let secret = match secret {
+            Ok(secret) if secret.len() >= MIN_KEY => secret,
+            Ok(_) => {
+                return Ok(Outcome::left(format!(
+                    "its secret is shorter than {MIN_KEY} bytes"
+                )));
+            }
+            Err(why) => return Ok(Outcome::left(why)),
+        };
+        if import.options.dry_run {
+            return Ok(Outcome::Taken);
+        }
+        let key = SigningKey {
+            kid: kid.to_owned(),
+            sealed_secret: self.seal_signing_secret(&secret, import.now),
+            created_at: values::time(row, columns.created.as_ref()).unwrap_or(import.now),
+            retired_at: None,
+        };
+        match self.relational.create_signing_key(key, false).await {
+            Ok(()) => Ok(Outcome::Taken),
+            Err(StoreError::Conflict(_)) => Ok(Outcome::Known),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The names of the rows that another table says more about.
+async fn restricted_tokens(import: &Import<'_>, columns: &TokenColumns) -> ServiceResult<Vec<String>> {
+    let mut restricted = Vec::new();
+    for (table, column) in &columns.relations {
+        for row in import.rows(table).await? {
+            match row.get(column) {
+                Some(serde_json::Value::String(id)) => restricted.push(id.clone()),
+                Some(serde_json::Value::Number(id)) => restricted.push(id.to_string()),
+                _ => {}
+            }
+        }
+    }
+    Ok(restricted)
+}
+
+/// What a list in a row allows: `None` everything. `Err` says why the row cannot be taken: what is not understood is never
+/// read as "everything".
+fn limit<T: Ord>(
+    row: &Row,
+    column: Option<&String>,
+    options: &ImportOptions,
+    what: &str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<Option<std::collections::BTreeSet<T>>, String> {
+    match values::names(row, column) {
+        Names::Absent => Ok(None),
+        Names::Empty if options.empty_means_all => Ok(None),
+        Names::Empty => Err(format!(
+            "its list of {what} is empty, which may mean all or none; --empty-means-all takes it as all"
+        )),
+        Names::Unreadable => Err(format!("its list of {what} cannot be read")),
+        Names::Some(names) => {
+            // A name that means nothing here allows nothing here; the others count.
+            let known: std::collections::BTreeSet<T> = names.iter().filter_map(|name| parse(name)).collect();
+            if known.is_empty() {
+                return Err(format!("none of its {what} exists here: {}", names.join(", ")));
+            }
+            Ok(Some(known))
+        }
+    }
+}
+
+/// A text on one line, cut to so many characters.
+fn one_line(text: Option<&str>, most: usize) -> Option<String> {
+    let line: String = text?.chars().filter(|c| !c.is_control()).take(most).collect();
+    (!line.trim().is_empty()).then(|| line.trim().to_owned())
+}
+
+/// What is known of a server of models. Its key is looked at only to say whether it could be opened.
+fn provider(import: &Import<'_>, columns: &ProviderColumns, row: &Row) -> Outcome {
+    let url = without_credentials(values::text(row, Some(&columns.base_url)).unwrap_or("no address"));
+    let name = values::text(row, columns.name.as_ref()).unwrap_or(&url);
+    let verifies = columns
+        .verify_tls
+        .as_ref()
+        .and_then(|column| row.get(column))
+        .and_then(serde_json::Value::as_bool)
+        .unwrap_or(true);
+    let key = match values::text(row, Some(&columns.api_key)) {
+        None => "without a key".to_owned(),
+        Some(_) => match values::secret(row, &columns.api_key, &import.keys) {
+            Ok(_) => "its key can be read".to_owned(),
+            Err(why) => format!("its key cannot be read: {why}"),
+        },
+    };
+    let tls = if verifies { "" } else { ", certificate not checked" };
+    Outcome::left(format!(
+        "{name:?} at {url}{tls} ({key}): register it by hand; this version does not take servers of models"
+    ))
+}
+
+/// An address as it may be shown: what stands before an `@` in its authority is left out.
+fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("//") {
+        Some((scheme, rest)) => (format!("{scheme}//"), rest),
+        None => (String::new(), url),
+    };
+    let authority = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}{}", &rest[host..])
+}
+
+fn model(columns: &ModelColumns, row: &Row) -> Outcome {
+    let name = values::text(row, Some(&columns.name)).unwrap_or("without a name");
+    let role = values::text(row, columns.role.as_ref()).unwrap_or("unknown role");
+    let dimension = values::number(row, columns.dimension.as_ref())
+        .map(|dimension| format!(", {dimension} dimensions"))
+        .unwrap_or_default();
+    let server = match row.get(&columns.provider) {
+        Some(serde_json::Value::String(id)) => id.clone(),
+        Some(id) => id.to_string(),
+        None => "unknown".to_owned(),
+    };
+    Outcome::left(format!(
+        "{name:?} ({role}{dimension}) of server {server}: register it by hand; this version does not take models"
+    ))
+}
+
+fn job_reason(row: &Row) -> String {
+    let status = row
+        .get("status")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("unknown");
+    format!(
+        "a job of the former system ({status}) describes its own steps; ask for the file again, and it is taken in once"
+    )
+}
+
+fn django_note(table: &str) -> &'static str {
+    match table {
+        "auth_user" | "django_session" => "Used as it is.",
+        _ => "Django's own; Mnemosyne leaves it alone.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_credentials() {
+        for (url, shown) in [
+            ("https://user:se@cret@host:1/v1@x", "https://host:1/v1@x"),
+            ("https://host/v1", "https://host/v1"),
+            ("user:secret@host", "host"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
+    }
+}
