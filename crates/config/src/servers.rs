@@ -380,12 +380,6 @@ fn others(reader: &mut Reader<'_>) {
             continue;
         }
         match setting.name {
-            "EMAIL_USE_TLS" => {
-                reader.boolean(setting.name);
-            }
-            "EMAIL_PORT" => {
-                reader.number(setting.name, 1_u16..=65_535);
-            }
             name => {
                 let is_set = reader.explicit(name).is_some();
                 if let (true, Some((name, instead))) =

@@ -8,6 +8,7 @@ pub mod csrf;
 pub mod fernet;
 pub mod jwt;
 pub mod password;
+pub mod reset;
 pub mod secret;
 pub mod session;
 pub mod signing;

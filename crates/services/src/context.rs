@@ -7,9 +7,11 @@ use std::time::Duration;
 use mnemosyne_crypto::fernet;
 use mnemosyne_documents::Extractor;
 use mnemosyne_domain::ports::{
-    BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, Relational, SourceBucket,
+    BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, Mailer, Relational, SourceBucket,
 };
 use tokio::sync::{Notify, Semaphore};
+
+use crate::audit::FloodGate;
 
 /// The installation's `SECRET_KEY`. Sessions, CSRF tokens and stored secrets depend on it.
 #[derive(Clone)]
@@ -106,6 +108,8 @@ pub struct ServiceSettings {
     pub ingest: IngestSettings,
     /// How far ahead a per-turn token's `exp` may lie.
     pub turn_token_max_lifetime: Duration,
+    /// Days that the audit is kept.
+    pub audit_days: u32,
 }
 
 /// The use cases, bound to their backends.
@@ -122,6 +126,9 @@ pub struct Services {
     pub(crate) secret_key: SecretKey,
     pub(crate) sealing_key: fernet::Key,
     pub(crate) settings: ServiceSettings,
+    /// `None`: there is no mail server.
+    pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    pub(crate) flood_gate: FloodGate,
     /// Key of what the Basic cache remembers; it lives as long as the process.
     pub(crate) basic_cache_key: [u8; 32],
     /// Rung when a job was recorded that must be announced.
@@ -147,10 +154,18 @@ impl Services {
             sealing_key: fernet::Key::derive(secret_key.expose(), "mnemosyne.stored-secrets"),
             secret_key,
             settings,
+            mailer: None,
+            flood_gate: FloodGate::default(),
             basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
             outbox_bell: Notify::new(),
             password_gate: Semaphore::new(cores),
         }
+    }
+
+    /// The same with a mail server.
+    pub fn with_mailer(mut self, mailer: Arc<dyn Mailer>) -> Self {
+        self.mailer = Some(mailer);
+        self
     }
 
     /// The settings in force.

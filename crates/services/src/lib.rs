@@ -2,6 +2,7 @@
 //! line cannot differ. Takes ports; knows no HTTP, no SQL and no model server.
 
 pub mod accounts;
+pub mod audit;
 pub mod collections;
 pub mod concepts;
 mod context;
@@ -12,14 +13,19 @@ pub mod ingest;
 pub mod items;
 pub mod jobs;
 pub mod libraries;
+pub mod origin;
 mod outbox;
+pub mod password_rules;
+pub mod passwords;
 pub mod permission;
 pub mod pipeline;
 pub mod reembed;
 pub mod search;
 pub mod signing_keys;
+mod throttle;
 pub mod tokens;
 pub mod upkeep;
+pub mod users;
 pub mod validate;
 pub mod wire;
 pub mod workspaces;

@@ -3,8 +3,9 @@
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{Announcement, Throughput};
 use mnemosyne_domain::{
-    CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, McpToken,
-    NewJob, Queue, SigningKey, Stage, StoreError, StoreResult, Tool, UserId,
+    Attempts, AuditEntry, AuditEvent, CollectionUid, DateFormat, Failure, FailureCode, ItemUid, Job,
+    JobCounts, JobId, JobStatus, LibraryUid, McpToken, NewJob, Profile, Queue, SigningKey, Stage, StoreError,
+    StoreResult, Theme, Tool, UserId,
 };
 use serde_json::{Map, Value};
 
@@ -80,6 +81,73 @@ impl KeyRow {
             sealed_secret: self.sealed_secret,
             created_at: from_micros(self.created_at)?,
             retired_at: self.retired_at.map(from_micros).transpose()?,
+        })
+    }
+}
+
+/// A row of `mnemosyne_audit`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct AuditRow {
+    id: i64,
+    at: i64,
+    last_at: i64,
+    count: i64,
+    event: String,
+    actor: String,
+    address: String,
+    subject: String,
+    detail: String,
+}
+
+impl AuditRow {
+    pub(crate) fn read(self) -> StoreResult<AuditEntry> {
+        Ok(AuditEntry {
+            id: self.id,
+            at: from_micros(self.at)?,
+            last_at: from_micros(self.last_at)?,
+            count: unsigned(self.count),
+            event: AuditEvent::parse(&self.event).ok_or_else(|| corrupt("event", &self.event))?,
+            actor: self.actor,
+            address: self.address,
+            subject: self.subject,
+            detail: self.detail,
+        })
+    }
+}
+
+/// A row of `mnemosyne_throttle`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct AttemptsRow {
+    failures: i64,
+    failed_at: Option<i64>,
+    succeeded_at: Option<i64>,
+}
+
+impl AttemptsRow {
+    pub(crate) fn read(self) -> StoreResult<Attempts> {
+        Ok(Attempts {
+            failures: u32::try_from(self.failures).unwrap_or(u32::MAX),
+            failed_at: self.failed_at.map(from_micros).transpose()?,
+            succeeded_at: self.succeeded_at.map(from_micros).transpose()?,
+        })
+    }
+}
+
+/// A row of `mnemosyne_profile`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct ProfileRow {
+    time_zone: Option<String>,
+    date_format: String,
+    theme: String,
+}
+
+impl ProfileRow {
+    pub(crate) fn read(self) -> StoreResult<Profile> {
+        Ok(Profile {
+            time_zone: self.time_zone,
+            date_format: DateFormat::parse(&self.date_format)
+                .ok_or_else(|| corrupt("date format", &self.date_format))?,
+            theme: Theme::parse(&self.theme).ok_or_else(|| corrupt("theme", &self.theme))?,
         })
     }
 }

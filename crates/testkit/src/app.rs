@@ -28,7 +28,9 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
-use mnemosyne_domain::ports::{Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue};
+use mnemosyne_domain::ports::{
+    Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue, Mailer,
+};
 use mnemosyne_domain::{EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue};
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_inference::LexicalEmbedder;
@@ -177,6 +179,7 @@ pub fn settings() -> AppSettings {
 struct Parts {
     embedder: Arc<dyn Embedder>,
     queue: Arc<dyn JobQueue>,
+    mailer: Option<Arc<dyn Mailer>>,
 }
 
 impl Default for Parts {
@@ -184,6 +187,7 @@ impl Default for Parts {
         Self {
             embedder: Arc::new(LexicalEmbedder::new()),
             queue: Arc::new(InProcessQueue::default()),
+            mailer: None,
         }
     }
 }
@@ -209,6 +213,15 @@ impl TestApp {
     pub async fn start_with_embedder(embedder: Arc<dyn Embedder>) -> Self {
         let parts = Parts {
             embedder,
+            ..Parts::default()
+        };
+        Self::start_on(settings(), service_settings(), parts).await
+    }
+
+    /// The same with a mail server.
+    pub async fn start_with_mailer(mailer: Arc<dyn Mailer>) -> Self {
+        let parts = Parts {
+            mailer: Some(mailer),
             ..Parts::default()
         };
         Self::start_on(settings(), service_settings(), parts).await
@@ -246,11 +259,12 @@ impl TestApp {
             extractor: Arc::new(InProcessExtractor),
             clock: clock.clone(),
         };
-        let services = Arc::new(Services::new(
-            backends,
-            SecretKey::new("a secret key of a test application, long enough"),
-            service_settings,
-        ));
+        let secret_key = SecretKey::new("a secret key of a test application, long enough");
+        let mut services = Services::new(backends, secret_key, service_settings);
+        if let Some(mailer) = parts.mailer {
+            services = services.with_mailer(mailer);
+        }
+        let services = Arc::new(services);
         let app = Self {
             router: mnemosyne_app::router(AppState::new(
                 Arc::clone(&services),
@@ -370,6 +384,7 @@ pub fn service_settings() -> ServiceSettings {
             always_eager: false,
         },
         turn_token_max_lifetime: Duration::from_secs(900),
+        audit_days: 365,
     }
 }
 

@@ -14,6 +14,7 @@ mod pages;
 mod probes;
 mod routes;
 mod search;
+mod sessions;
 mod settings;
 mod static_files;
 mod support;

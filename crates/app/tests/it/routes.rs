@@ -78,6 +78,13 @@ fn the_routes_are_a_promise() {
         "GET /library/api/chunks/{chunk_uid}/",
         "GET /library/api/concepts/",
         "GET /library/api/concepts/{concept_uid}/related/",
+        "GET /library/api/users/",
+        "POST /library/api/users/",
+        "GET /library/api/users/{user_id}/",
+        "PATCH /library/api/users/{user_id}/",
+        "POST /library/api/users/{user_id}/password/",
+        "POST /library/api/users/{user_id}/sign-out/",
+        "GET /library/api/audit/",
         "GET /library/api/schema/",
         "GET /library/api/docs/",
     ];

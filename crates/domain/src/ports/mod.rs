@@ -2,6 +2,7 @@
 //! its backends must pass.
 
 mod accounts;
+mod audit;
 mod blobs;
 mod cache;
 mod clock;
@@ -11,6 +12,7 @@ mod knowledge;
 mod queue;
 
 pub use accounts::{Accounts, SigningKeys, Tokens};
+pub use audit::{Audit, Mailer, Profiles, Throttle};
 pub use blobs::{BlobStore, ByteStream, LocalFile, SourceBucket, SourceError, SourceObject, StoredBlob};
 pub use cache::Cache;
 pub use clock::{Clock, SystemClock};
@@ -28,9 +30,15 @@ pub use queue::{Announcement, JobQueue, Nudge, Receipt, TaskReport, TaskState};
 use crate::error::StoreResult;
 
 /// Everything relational: one database behind all of these.
-pub trait Relational: Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Health {}
+pub trait Relational:
+    Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Audit + Throttle + Profiles + Health
+{
+}
 
-impl<T: Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Health> Relational for T {}
+impl<T> Relational for T where
+    T: Accounts + Tokens + SigningKeys + Jobs + BlobLedger + Settings + Audit + Throttle + Profiles + Health
+{
+}
 
 /// Whether a backend can serve right now.
 #[async_trait::async_trait]

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod accounts;
+mod audit;
 mod documents;
 mod healthcheck;
 mod ingest;
@@ -54,6 +55,7 @@ async fn with_store(command: Command, context: &context::Context) -> anyhow::Res
         Command::SeedSigningKey(args) => tokens::seed_signing_key(args, &context.services).await,
         Command::Createsuperuser(args) => accounts::create_superuser(args, &context.services).await,
         Command::Changepassword(args) => accounts::change_password(args, &context.services).await,
+        Command::Audit(args) => audit::run(args, &context.services).await,
         Command::Migrate => setup::migrate(context).await,
         Command::Setup => setup::setup(context).await,
         Command::LoadLibraryTypes => setup::load_library_types(),

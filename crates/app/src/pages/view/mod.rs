@@ -11,6 +11,7 @@
 //! | `search` | results |
 //! | `activity` | jobs, and the fragments that keep them live |
 //! | `connect` | MCP address, tokens, snippets |
+//! | `people` | users, profile, passwords, audit |
 //!
 //! Rules of the templates: no inline style or script (the content security policy forbids both), every form that posts
 //! carries `csrfmiddlewaretoken`, everything works without the script.
@@ -24,6 +25,7 @@ mod frame;
 mod home;
 mod items;
 mod libraries;
+mod people;
 mod search;
 mod text;
 
@@ -35,7 +37,7 @@ pub use connect::{
 };
 pub use format::{
     ModelLabel, Number, SafeHtml, bar, compact, count, duration, encode, escape, href, job_state, middle,
-    percent, plural, relative, size, size_text, stage_word, strategy_sentence, type_icon, when,
+    percent, plural, relative, size, size_text, stage_word, strategy_sentence, type_icon, when, when_as,
 };
 pub use frame::{
     ActivityBadge, Choice, Crumb, FailureGroup, Field, Frame, LibraryRef, Notice, NoticeKind, Pager,
@@ -46,6 +48,10 @@ pub use items::{ConceptChip, HitWalk, ItemFacts, ItemPage};
 pub use libraries::{
     DeletePage, ItemListQuery, ItemRow, ItemSort, LibrariesPage, LibraryEditPage, LibraryLive,
     LibraryNewPage, LibraryPage, LibraryRow, Override, SamplePassage, SizeOverride, Upload,
+};
+pub use people::{
+    AuditPage, Choosable, PasswordChangePage, PeoplePage, PersonForm, PersonNewPage, PersonPage, PersonRow,
+    ProfilePage, ResetChoosePage, ResetRequestPage, event_title,
 };
 pub use search::{Answer, Hit, LegBar, SearchPage};
 pub use text::{Highlighter, OutlineEntry, PassageView, outline, passages};
