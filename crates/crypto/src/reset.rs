@@ -125,6 +125,26 @@ mod tests {
     }
 
     #[test]
+    fn django_made_these() {
+        let time = |text: &str| -> DateTime<Utc> { text.parse().unwrap() };
+        let ada = Bound {
+            last_login: Some(time("2026-09-21T13:30:00.123456Z")),
+            ..ada()
+        };
+        let (secret, now) = ("a django secret key", time("2026-09-21T14:00:00Z"));
+        assert_eq!(make(ada, secret, now), "df9dk0-1476e2731646a8c79734f11a846021da");
+        let never = Bound {
+            last_login: None,
+            ..ada
+        };
+        assert_eq!(
+            make(never, secret, now),
+            "df9dk0-9106dede718c1a59ca3c9f12edb05607"
+        );
+        assert_eq!(encode_id(7), "Nw");
+    }
+
+    #[test]
     fn a_token_ends() {
         let token = make(ada(), "key", at(0));
         assert!(check(ada(), &token, "key", DAY, at(86_400)));

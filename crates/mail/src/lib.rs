@@ -117,3 +117,32 @@ fn in_full(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(from: &str) -> SmtpSettings {
+        SmtpSettings {
+            host: "localhost".to_owned(),
+            port: 25,
+            encryption: Encryption::StartTls,
+            credentials: None,
+            from: from.to_owned(),
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn senders_are_addresses_with_or_without_a_name() {
+        for good in ["webmaster@localhost", "Mnemosyne <mnemosyne@example.org>"] {
+            assert!(SmtpMailer::new(settings(good)).is_ok(), "{good}");
+        }
+        for bad in ["", "nobody", "a@b\r\nBcc: c@d"] {
+            assert!(
+                matches!(SmtpMailer::new(settings(bad)), Err(MailSetupError::From(_))),
+                "{bad:?}"
+            );
+        }
+    }
+}

@@ -112,6 +112,9 @@ pub struct ServiceSettings {
     pub audit_days: u32,
 }
 
+/// Whoever floods the form for links by mail must not fill the memory.
+const MAIL_REQUESTS: usize = 64;
+
 /// The use cases, bound to their backends.
 pub struct Services {
     pub(crate) knowledge: Arc<dyn KnowledgeStore>,
@@ -128,6 +131,8 @@ pub struct Services {
     pub(crate) settings: ServiceSettings,
     /// `None`: there is no mail server.
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    /// Requests for links by mail that are worked on at once; more than these are dropped.
+    pub(crate) mail_gate: Arc<Semaphore>,
     pub(crate) flood_gate: FloodGate,
     /// Key of what the Basic cache remembers; it lives as long as the process.
     pub(crate) basic_cache_key: [u8; 32],
@@ -155,6 +160,7 @@ impl Services {
             secret_key,
             settings,
             mailer: None,
+            mail_gate: Arc::new(Semaphore::new(MAIL_REQUESTS)),
             flood_gate: FloodGate::default(),
             basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
             outbox_bell: Notify::new(),

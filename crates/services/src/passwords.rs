@@ -128,9 +128,14 @@ impl Services {
     /// the time it takes: everything happens after this has returned. `site` is the address of this site, without a slash
     /// at its end.
     pub fn request_reset(self: &Arc<Self>, email: &str, site: &str) {
+        let Ok(permit) = Arc::clone(&self.mail_gate).try_acquire_owned() else {
+            tracing::warn!("too many ask for links at once; one request was dropped");
+            return;
+        };
         let services = Arc::clone(self);
         let (email, site) = (email.trim().to_lowercase(), site.to_owned());
         tokio::spawn(origin::from(origin::address(), async move {
+            let _permit = permit;
             if let Err(error) = services.send_reset_links(&email, &site).await {
                 tracing::error!(%error, "links to choose a new password could not be made");
             }
