@@ -379,15 +379,10 @@ fn others(reader: &mut Reader<'_>) {
         if setting.available == Availability::Now || READ_ELSEWHERE.contains(&setting.name) {
             continue;
         }
-        match setting.name {
-            name => {
-                let is_set = reader.explicit(name).is_some();
-                if let (true, Some((name, instead))) =
-                    (is_set, ABSENT.iter().find(|(known, _)| *known == name))
-                {
-                    refuse(reader, name, instead);
-                }
-            }
+        let name = setting.name;
+        let is_set = reader.explicit(name).is_some();
+        if let (true, Some((name, instead))) = (is_set, ABSENT.iter().find(|(known, _)| *known == name)) {
+            refuse(reader, name, instead);
         }
     }
     if let Some(key) = reader.explicit("LLM_API_SECRETS_ENCRYPTION_KEY")
