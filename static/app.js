@@ -9,10 +9,16 @@
   // -- theme: the system's, or one that was chosen in this browser --------------------------------------------------
   const themes = ["system", "light", "dark"];
   const store = {
-    get: () => { try { return localStorage.getItem("theme"); } catch { return null; } },
-    set: (value) => { try { localStorage.setItem("theme", value); } catch { /* private mode: for this page only */ } },
+    get: (name = "theme") => { try { return localStorage.getItem(name); } catch { return null; } },
+    set: (value, name = "theme") => { try { localStorage.setItem(name, value); } catch { /* private mode: for this page only */ } },
   };
-  let theme = themes.includes(store.get()) ? store.get() : "system";
+  // The profile's choice holds until another one is made in this browser, and again once the profile changes.
+  const profileTheme = root.dataset.profileTheme;
+  if (profileTheme && profileTheme !== (store.get("profile-theme") ?? "system")) {
+    store.set(profileTheme, "profile-theme");
+    store.set(profileTheme);
+  }
+  let theme = themes.includes(store.get()) ? store.get() : profileTheme ?? "system";
   const applyTheme = () => {
     if (theme === "system") delete root.dataset.theme;
     else root.dataset.theme = theme;

@@ -289,7 +289,9 @@ try {
     "edit library": `${libraryPath}edit/`, "delete library": `${libraryPath}delete/`, item: itemPath,
     search: "/search/", results: "/search/?q=tide+mill+power", nothing: "/search/?q=qwertzuiop", activity: "/activity/", job: jobPath,
     "libraries by size": "/libraries/?sort=items", "jobs by name": "/activity/?q=pdf&sort=name", connect: "/connect/", models: "/models/",
-    "new provider": "/models/providers/new/", "not found": "/no/such/page/",
+    "new provider": "/models/providers/new/", profile: "/profile/",
+    "change password": "/accounts/password_change/", people: "/people/", "new user": "/people/new/", user: "/people/1/",
+    audit: "/audit/", "forgotten password": "/accounts/password_reset/", "spent link": "/accounts/reset/MQ/abc-def/", "not found": "/no/such/page/",
   };
   for (const width of [375, 900, 1440]) {
     for (const colorScheme of ["light", "dark"]) {

@@ -101,6 +101,7 @@ pub const REQUEST_CODES: &[(u16, &str)] = &[
     (409, "conflict"),
     (409, "default_collection"),
     (409, "default_model"),
+    (409, "last_administrator"),
     (409, "library_type_frozen"),
     (409, "model_in_use"),
     (409, "name_conflict"),
@@ -277,7 +278,13 @@ impl IntoResponse for ApiError {
             );
         }
         if let Some(pause) = retry_after {
-            headers.insert(header::RETRY_AFTER, pause.as_secs().max(1).into());
+            headers.insert(
+                header::RETRY_AFTER,
+                u64::try_from(pause.as_millis().div_ceil(1000))
+                    .unwrap_or(u64::MAX)
+                    .max(1)
+                    .into(),
+            );
         }
         if let Some(hidden) = hidden {
             response.extensions_mut().insert(hidden);

@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    chunks, collections, concepts, docs, ingest, items, jobs, libraries, models, providers, schema, search,
-    workspaces,
+    audit, chunks, collections, concepts, docs, ingest, items, jobs, libraries, models, providers, schema,
+    search, users, workspaces,
 };
 use crate::error::{Audience, refuse};
 use crate::state::AppState;
@@ -96,6 +96,14 @@ api_routes! {
     PATCH  "/library/api/models/{model_uid}/"               models::update;
     DELETE "/library/api/models/{model_uid}/"               models::delete;
     POST   "/library/api/models/{model_uid}/test/"          models::test;
+
+    GET    "/library/api/users/"                            users::list;
+    POST   "/library/api/users/"                            users::create;
+    GET    "/library/api/users/{user_id}/"                  users::get;
+    PATCH  "/library/api/users/{user_id}/"                  users::update;
+    POST   "/library/api/users/{user_id}/password/"         users::set_password;
+    POST   "/library/api/users/{user_id}/sign-out/"         users::sign_out;
+    GET    "/library/api/audit/"                            audit::list;
 
     GET    "/library/api/schema/"                           schema::get;
     GET    "/library/api/docs/"                             docs::get;

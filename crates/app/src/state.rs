@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_domain::Dependency;
-use mnemosyne_services::{ServiceResult, Services};
+use mnemosyne_services::{ServiceResult, Services, origin};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +96,8 @@ where
     T: Send + 'static,
     F: Future<Output = ServiceResult<T>> + Send + 'static,
 {
-    match tokio::spawn(change(Arc::clone(&state.services))).await {
+    let work = origin::from(origin::address(), change(Arc::clone(&state.services)));
+    match tokio::spawn(work).await {
         Ok(answer) => Ok(answer?),
         Err(error) => Err(ApiError::internal(&format!("a change broke down: {error}"))),
     }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use chrono_tz::Tz;
 
 use crate::core::CoreSection;
+use crate::email::EmailSection;
 use crate::embedding::{EmbeddingLimits, EmbeddingSection};
 use crate::environment::Environment;
 use crate::error::ConfigErrors;
@@ -19,7 +20,7 @@ use crate::settings::Role;
 use crate::superuser::SuperuserSection;
 use crate::worker::WorkerSection;
 use crate::{
-    core, embedding, files, http, logging, mcp, network, search, servers, superuser, unknown, worker,
+    core, email, embedding, files, http, logging, mcp, network, search, servers, superuser, unknown, worker,
 };
 
 /// The whole configuration. Secrets do not show in `Debug`.
@@ -41,6 +42,10 @@ pub struct Config {
     pub language_code: String,
     /// How the servers listen and whom they believe.
     pub http: HttpSection,
+    /// The mail server; `None`: no mail is sent.
+    pub email: Option<EmailSection>,
+    /// Days that the audit is kept.
+    pub audit_days: u32,
     /// The embedding server; `None`: the embedded models.
     pub embedding: Option<EmbeddingSection>,
     /// The bounds of one request for vectors.
@@ -77,6 +82,8 @@ impl Config {
         // Every section is read before the first missing value ends the function, so that no problem hides another.
         let core = core::read(&mut reader);
         let http = http::read(&mut reader);
+        let email = email::read(&mut reader);
+        let audit_days = reader.number("MNEMOSYNE_AUDIT_DAYS", 1..=36_500);
         let embedding = embedding::read(&mut reader);
         let embedding_limits = embedding::read_limits(&mut reader);
         let search = search::read(&mut reader);
@@ -108,6 +115,8 @@ impl Config {
                 time_zone,
                 language_code,
                 http: http?,
+                email: email?,
+                audit_days: audit_days?,
                 embedding: embedding?,
                 embedding_limits: embedding_limits?,
                 search: search?,

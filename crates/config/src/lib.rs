@@ -7,6 +7,7 @@
 mod config;
 mod core;
 mod describe;
+mod email;
 mod embedding;
 mod environment;
 mod error;
@@ -27,6 +28,7 @@ mod worker;
 
 pub use config::Config;
 pub use describe::{DescribedSetting, Source};
+pub use email::{EmailEncryption, EmailSection};
 pub use embedding::{EmbeddingDialect, EmbeddingLimits, EmbeddingSection};
 pub use environment::{Environment, MapEnvironment, ProcessEnvironment};
 pub use error::{ConfigErrors, Problem};

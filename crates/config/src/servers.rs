@@ -401,21 +401,10 @@ fn others(reader: &mut Reader<'_>) {
         if setting.available == Availability::Now || READ_ELSEWHERE.contains(&setting.name) {
             continue;
         }
-        match setting.name {
-            "EMAIL_USE_TLS" => {
-                reader.boolean(setting.name);
-            }
-            "EMAIL_PORT" => {
-                reader.number(setting.name, 1_u16..=65_535);
-            }
-            name => {
-                let is_set = reader.explicit(name).is_some();
-                if let (true, Some((name, instead))) =
-                    (is_set, ABSENT.iter().find(|(known, _)| *known == name))
-                {
-                    refuse(reader, name, instead);
-                }
-            }
+        let name = setting.name;
+        let is_set = reader.explicit(name).is_some();
+        if let (true, Some((name, instead))) = (is_set, ABSENT.iter().find(|(known, _)| *known == name)) {
+            refuse(reader, name, instead);
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod fernet;
 pub mod jwt;
 pub mod legacy;
 pub mod password;
+pub mod reset;
 pub mod secret;
 pub mod session;
 pub mod signing;

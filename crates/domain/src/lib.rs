@@ -4,6 +4,7 @@
 //! Plain data and rules. Nothing here does I/O, knows a framework or serialises a wire format.
 
 pub mod account;
+pub mod audit;
 pub mod concept;
 pub mod dependency;
 pub mod error;
@@ -20,6 +21,10 @@ pub mod words;
 
 pub use account::{
     McpToken, NewMcpToken, NewUser, Principal, SessionRecord, SigningKey, TokenGrant, Tool, User, UserId,
+};
+pub use audit::{
+    Attempts, AuditEntry, AuditEvent, AuditFilter, DateFormat, Mail, NewAuditEntry, Profile, Theme,
+    UserChange, UserUpdate,
 };
 pub use concept::{Concept, ConceptKind, ConceptMention};
 pub use dependency::Dependency;

@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Createsuperuser(SuperuserArgs),
     /// Set a user's password
     Changepassword(PasswordArgs),
+    /// Show who did what, when and from where
+    Audit(AuditArgs),
     /// Bring the database schema up to date
     Migrate,
     /// Take over what the system before this one kept in the same database
@@ -519,6 +521,25 @@ pub(crate) struct PasswordArgs {
     pub(crate) username: String,
     #[command(flatten)]
     pub(crate) password: PasswordSource,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Only what happened at this time or later: 2026-11-26, or 24h, 7d before now
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only what this user did, or what was done to it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Only this kind, sign_in_failed for example
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) event: Option<String>,
+    /// How many entries, the latest first
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: u32,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

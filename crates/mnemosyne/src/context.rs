@@ -13,16 +13,17 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_blobs::s3::{S3Blobs, S3Bucket, S3Settings, UploadSettings};
 use mnemosyne_cache::memcached::MemcachedCache;
 use mnemosyne_cache::memory::MemoryCache;
-use mnemosyne_config::{Config, EmbeddingDialect, QueueKind, S3Section};
+use mnemosyne_config::{Config, EmailEncryption, EmbeddingDialect, QueueKind, S3Section};
 use mnemosyne_crypto::fernet;
 use mnemosyne_domain::StoreResult;
 use mnemosyne_domain::ports::{
-    BlobStore, Cache, EmbedderRegistry, ForeignTables, Relational, SourceBucket, SystemClock,
+    BlobStore, Cache, EmbedderRegistry, ForeignTables, Mailer, Relational, SourceBucket, SystemClock,
 };
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_graph::neo4j::{Neo4jSettings, Neo4jStore};
 use mnemosyne_http::{Outbound, OutboundSettings};
 use mnemosyne_inference::{Clients, Dialect, OpenAiSettings, Registry, RegistrySettings, Servers};
+use mnemosyne_mail::{Encryption, SmtpMailer, SmtpSettings};
 use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, AmqpWorkerSettings, BrokerUrl, QueueType};
 use mnemosyne_queue::in_process::InProcessQueue;
 use mnemosyne_sandbox::{Sandbox, SandboxSettings};
@@ -179,7 +180,11 @@ pub(crate) async fn open(config: Config, worker: Option<&str>) -> anyhow::Result
         clock: Arc::new(SystemClock),
     };
     let keyring = keyring(&config, secret_key)?;
-    let services = Arc::new(Services::new(backends, keyring, settings(&config)));
+    let mut services = Services::new(backends, keyring, settings(&config));
+    if let Some(mailer) = mailer(&config)? {
+        services = services.with_mailer(mailer);
+    }
+    let services = Arc::new(services);
     Ok(Context {
         services,
         config,
@@ -298,6 +303,29 @@ fn cache(config: &Config) -> anyhow::Result<Arc<dyn Cache>> {
     })
 }
 
+fn mailer(config: &Config) -> anyhow::Result<Option<Arc<dyn Mailer>>> {
+    let Some(email) = &config.email else {
+        return Ok(None);
+    };
+    let mailer = SmtpMailer::new(SmtpSettings {
+        host: email.host.clone(),
+        port: email.port,
+        encryption: match email.encryption {
+            EmailEncryption::None => Encryption::None,
+            EmailEncryption::StartTls => Encryption::StartTls,
+            EmailEncryption::Tls => Encryption::Tls,
+        },
+        credentials: email.user.as_ref().map(|user| {
+            let password = email.password.as_ref().map_or("", |password| password.expose());
+            (user.clone(), password.to_owned())
+        }),
+        from: email.from.clone(),
+        timeout: email.timeout,
+    })
+    .context("EMAIL_HOST")?;
+    Ok(Some(Arc::new(mailer)))
+}
+
 /// The reader of files.
 pub(crate) fn sandbox(config: &Config) -> anyhow::Result<Sandbox> {
     let executable = std::env::current_exe().context("this executable cannot be found")?;
@@ -393,6 +421,7 @@ fn settings(config: &Config) -> ServiceSettings {
             always_eager: config.worker.always_eager,
         },
         turn_token_max_lifetime: config.mcp.turn_token_max_lifetime,
+        audit_days: config.audit_days,
     }
 }
 

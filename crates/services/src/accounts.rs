@@ -7,14 +7,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, Mac};
 use mnemosyne_crypto::password::{self, Verdict};
 use mnemosyne_crypto::session;
-use mnemosyne_domain::{NewUser, Principal, SessionRecord, StoreError, User, UserId};
+use mnemosyne_domain::{AuditEvent, NewUser, Principal, SessionRecord, StoreError, User, UserId};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tokio::sync::SemaphorePermit;
 
 use crate::context::{SecretKey, Services};
 use crate::error::{ServiceError, ServiceResult};
 use crate::operators::has_usable_password;
 use crate::permission::{self, Action};
+use crate::throttle::Buckets;
 use crate::validate::Problems;
 
 /// How long a successful Basic check is remembered.
@@ -52,7 +54,7 @@ impl Ensured {
     }
 }
 
-fn principal(user: &User) -> Principal {
+pub(crate) fn principal(user: &User) -> Principal {
     Principal::User {
         id: user.id,
         username: user.username.clone(),
@@ -80,12 +82,20 @@ impl Services {
         password: &str,
         encoded: Option<String>,
     ) -> ServiceResult<Verdict> {
-        let password = password.to_owned();
-        let _permit = self
+        let permit = self
             .password_gate
             .acquire()
             .await
             .map_err(|e| ServiceError::Internal(e.to_string()))?;
+        Self::verify_beside(&permit, password, encoded).await
+    }
+
+    async fn verify_beside(
+        _permit: &SemaphorePermit<'_>,
+        password: &str,
+        encoded: Option<String>,
+    ) -> ServiceResult<Verdict> {
+        let password = password.to_owned();
         tokio::task::spawn_blocking(move || match encoded {
             Some(encoded) => password::verify(&password, &encoded),
             None => {
@@ -98,13 +108,33 @@ impl Services {
     }
 
     /// The user with this name and password, who may sign in; otherwise [`ServiceError::Unauthenticated`], for whatever
-    /// reason and after the same time.
-    async fn check_credentials(&self, username: &str, password: &str) -> ServiceResult<User> {
+    /// reason and after the same time, or [`ServiceError::Throttled`] after too many of those. `way` says how it came, for
+    /// the audit.
+    async fn check_credentials(&self, username: &str, password: &str, way: &str) -> ServiceResult<User> {
+        let buckets = Buckets::of(username);
+        self.require_patience(&buckets).await?;
+        let permit = self
+            .password_gate
+            .acquire()
+            .await
+            .map_err(|e| ServiceError::Internal(e.to_string()))?;
+        // Others may have failed while this one waited for its turn.
+        self.require_patience(&buckets).await?;
         let user = self.relational.user_by_name(username).await?;
-        let verdict = self
-            .verify_password(password, user.as_ref().map(|user| user.password.clone()))
-            .await?;
-        let Some(mut user) = user.filter(|user| user.is_active) else {
+        let encoded = user.as_ref().map(|user| user.password.clone());
+        let verdict = Self::verify_beside(&permit, password, encoded).await?;
+        let is_right = matches!(verdict, Verdict::Right | Verdict::RightButWeak);
+        if !is_right || user.as_ref().is_none_or(|user| !user.is_active) {
+            self.count_failure(&buckets).await?;
+            drop(permit);
+            // A name that nobody has may be a password that was typed into the wrong field.
+            let name = user.as_ref().map_or("", |user| &user.username);
+            self.audited_often("", AuditEvent::SignInFailed, name, way).await;
+            return Err(ServiceError::Unauthenticated);
+        }
+        drop(permit);
+        self.count_success(&buckets).await?;
+        let Some(mut user) = user else {
             return Err(ServiceError::Unauthenticated);
         };
         match verdict {
@@ -132,7 +162,9 @@ impl Services {
             }
             self.cache.forget(&key).await;
         }
-        let user = self.check_credentials(username, password).await?;
+        let user = self.check_credentials(username, password, "basic").await?;
+        self.audited_often(&user.username, AuditEvent::SignedIn, "", "basic")
+            .await;
         let fingerprint = Bytes::copy_from_slice(&Sha256::digest(&user.password));
         self.cache.put(&key, fingerprint, BASIC_CACHE).await;
         Ok(principal(&user))
@@ -152,7 +184,16 @@ impl Services {
     /// Signs in for a browser and opens a session, with a key of its own whatever the browser brought. The session that it
     /// brought is for the caller to end, with [`Services::sign_out`].
     pub async fn sign_in(&self, username: &str, password: &str) -> ServiceResult<OpenedSession> {
-        let user = self.check_credentials(username, password).await?;
+        let user = self.check_credentials(username, password, "form").await?;
+        let opened = self.open_session(&user).await?;
+        self.relational.set_last_login(user.id, self.clock.now()).await?;
+        self.audited(&principal(&user), AuditEvent::SignedIn, "", "form")
+            .await;
+        Ok(opened)
+    }
+
+    /// Opens a session of a user, bound to the password hash in the row.
+    pub(crate) async fn open_session(&self, user: &User) -> ServiceResult<OpenedSession> {
         let now = self.clock.now();
         let data = Map::from_iter([
             (session::USER_ID.to_owned(), Value::String(user.id.0.to_string())),
@@ -175,7 +216,6 @@ impl Services {
             expires_at: opened.expires_at,
         };
         self.relational.save_session(&record).await?;
-        self.relational.set_last_login(user.id, now).await?;
         Ok(opened)
     }
 
@@ -210,7 +250,12 @@ impl Services {
 
     /// Ends a session.
     pub async fn sign_out(&self, key: &str) -> ServiceResult<()> {
-        Ok(self.relational.delete_session(key).await?)
+        let caller = self.session_principal(key).await?;
+        self.relational.delete_session(key).await?;
+        if let Some(caller) = caller {
+            self.audited(&caller, AuditEvent::SignedOut, "", "").await;
+        }
+        Ok(())
     }
 
     /// Makes a user. The name is checked as Django does: 1 to 150 letters, digits and `@ . + - _`.
@@ -238,7 +283,13 @@ impl Services {
                 code: "username_taken",
                 message: format!("There is a user {username:?} already."),
             }),
-            other => Ok(other?),
+            Err(error) => Err(error.into()),
+            Ok(user) => {
+                let role = if user.is_superuser { "administrator" } else { "" };
+                self.audited(caller, AuditEvent::UserCreated, &user.username, role)
+                    .await;
+                Ok(user)
+            }
         }
     }
 
@@ -268,6 +319,8 @@ impl Services {
         self.relational
             .set_password(user.id, &self.hash_password(password).await?)
             .await?;
+        self.audited(caller, AuditEvent::PasswordChanged, &username, "")
+            .await;
         Ok(Ensured::PasswordSet)
     }
 
@@ -287,10 +340,12 @@ impl Services {
             .user_by_name(username)
             .await?
             .ok_or(ServiceError::NotFound("user"))?;
-        Ok(self
-            .relational
+        self.relational
             .set_password(user.id, &self.hash_password(password).await?)
-            .await?)
+            .await?;
+        self.audited(caller, AuditEvent::PasswordChanged, username, "")
+            .await;
+        Ok(())
     }
 
     /// Every user.

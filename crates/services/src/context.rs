@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use mnemosyne_documents::Extractor;
 use mnemosyne_domain::ports::{
-    BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, ModelServers, Relational,
+    BlobStore, Cache, Clock, EmbedderRegistry, JobQueue, KnowledgeStore, Mailer, ModelServers, Relational,
     SourceBucket,
 };
 use tokio::sync::{Notify, Semaphore};
 
+use crate::audit::FloodGate;
 use crate::secrets::Keyring;
 
 /// The installation's `SECRET_KEY`. Sessions, CSRF tokens and stored secrets depend on it.
@@ -110,7 +111,12 @@ pub struct ServiceSettings {
     pub ingest: IngestSettings,
     /// How far ahead a per-turn token's `exp` may lie.
     pub turn_token_max_lifetime: Duration,
+    /// Days that the audit is kept.
+    pub audit_days: u32,
 }
+
+/// Whoever floods the form for links by mail must not fill the memory.
+const MAIL_REQUESTS: usize = 64;
 
 /// The use cases, bound to their backends.
 pub struct Services {
@@ -127,6 +133,11 @@ pub struct Services {
     pub(crate) secret_key: SecretKey,
     pub(crate) keyring: Keyring,
     pub(crate) settings: ServiceSettings,
+    /// `None`: there is no mail server.
+    pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    /// Requests for links by mail that are worked on at once; more than these are dropped.
+    pub(crate) mail_gate: Arc<Semaphore>,
+    pub(crate) flood_gate: FloodGate,
     /// Key of what the Basic cache remembers; it lives as long as the process.
     pub(crate) basic_cache_key: [u8; 32],
     /// Rung when a job was recorded that must be announced.
@@ -154,10 +165,19 @@ impl Services {
             secret_key: keyring.secret_key().clone(),
             keyring,
             settings,
+            mailer: None,
+            mail_gate: Arc::new(Semaphore::new(MAIL_REQUESTS)),
+            flood_gate: FloodGate::default(),
             basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
             outbox_bell: Notify::new(),
             password_gate: Semaphore::new(cores),
         }
+    }
+
+    /// The same with a mail server.
+    pub fn with_mailer(mut self, mailer: Arc<dyn Mailer>) -> Self {
+        self.mailer = Some(mailer);
+        self
     }
 
     /// The settings in force.

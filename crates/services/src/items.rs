@@ -5,11 +5,12 @@ use std::ops::Range;
 use mnemosyne_documents::{Block, Document};
 use mnemosyne_domain::ports::{ByteStream, ItemFilter};
 use mnemosyne_domain::{
-    Chunk, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, Library, Page, PageRequest, Principal,
-    StoreError,
+    AuditEvent, Chunk, ChunkUid, CollectionUid, EmbeddingStatus, Item, ItemUid, Library, Page, PageRequest,
+    Principal, StoreError,
 };
 use serde_json::{Map, Value};
 
+use crate::audit;
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
 use crate::permission::{self, Action};
@@ -162,6 +163,14 @@ impl Services {
     pub async fn original(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<Original> {
         let item = self.item(caller, uid).await?;
         let (size, content) = self.blobs.open(&item.original_digest).await?;
+        let actor = audit::actor(caller);
+        self.audited_often(
+            &actor,
+            AuditEvent::OriginalDownloaded,
+            uid.as_str(),
+            &item.filename,
+        )
+        .await;
         Ok(Original {
             filename: item.filename,
             content_type: item.content_type,
@@ -212,7 +221,7 @@ impl Services {
     /// Removes an item with its chunks, vectors, job and files.
     pub async fn delete_item(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<()> {
         permission::require(caller, Action::Write)?;
-        self.item(caller, uid).await?;
+        let (item, library) = self.item_with_library(caller, uid).await?;
         // The job goes first. One that outlived its item would read completed, and the same file would never be taken again.
         self.relational
             .delete_jobs_of_items(std::slice::from_ref(uid))
@@ -222,6 +231,10 @@ impl Services {
             .delete_item(uid)
             .await?
             .ok_or(ServiceError::NotFound("item"))?;
-        self.release_items(&removed.items).await
+        self.release_items(&removed.items).await?;
+        let detail = format!("{} in {}", item.title, library.name);
+        self.audited(caller, AuditEvent::ItemDeleted, uid.as_str(), &detail)
+            .await;
+        Ok(())
     }
 }

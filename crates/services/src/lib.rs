@@ -2,6 +2,7 @@
 //! line cannot differ. Takes ports; knows no HTTP, no SQL and no model server.
 
 pub mod accounts;
+pub mod audit;
 pub mod collections;
 pub mod concepts;
 mod context;
@@ -15,7 +16,10 @@ pub mod legacy;
 pub mod libraries;
 pub mod models;
 pub mod operators;
+pub mod origin;
 mod outbox;
+pub mod password_rules;
+pub mod passwords;
 pub mod permission;
 pub mod pipeline;
 pub mod providers;
@@ -23,8 +27,10 @@ pub mod reembed;
 pub mod search;
 pub mod secrets;
 pub mod signing_keys;
+mod throttle;
 pub mod tokens;
 pub mod upkeep;
+pub mod users;
 pub mod validate;
 pub mod wire;
 pub mod workspaces;

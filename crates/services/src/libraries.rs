@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use mnemosyne_domain::ports::{JobFilter, LibraryFilter, LibraryTotals, LibraryUpdate, Removed};
 use mnemosyne_domain::{
-    ItemUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Principal, ProfileOverrides,
-    StoreError,
+    AuditEvent, ItemUid, Library, LibraryType, LibraryUid, NewLibrary, Page, PageRequest, Principal,
+    ProfileOverrides, StoreError,
 };
 
 use crate::context::Services;
@@ -173,7 +173,7 @@ impl Services {
     /// a kill leaves behind [`Services::mend`] removes at the next start.
     pub async fn delete_library(&self, caller: &Principal, uid: &LibraryUid) -> ServiceResult<Removed> {
         permission::require(caller, Action::Write)?;
-        self.library(caller, uid).await?;
+        let library = self.library(caller, uid).await?;
         // Jobs that have not written anything yet hold their uploads all the same.
         let mut holders = self.items_of_jobs(uid).await?;
         self.relational.delete_jobs_of_library(uid).await?;
@@ -187,6 +187,9 @@ impl Services {
         self.relational.delete_jobs_of_library(uid).await?;
         self.release_items(&holders.into_iter().collect::<Vec<_>>())
             .await?;
+        let detail = format!("{}, {} items", library.name, removed.items.len());
+        self.audited(caller, AuditEvent::LibraryDeleted, uid.as_str(), &detail)
+            .await;
         Ok(removed)
     }
 

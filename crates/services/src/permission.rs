@@ -6,7 +6,7 @@
 //! | make, change, delete libraries, collections, items | yes | yes | no | yes |
 //! | ingest, retry, cancel | yes | yes | no | yes |
 //! | own MCP tokens | yes | yes | no | yes |
-//! | everybody's tokens, users, keys, servers of models | yes | no | no | yes |
+//! | everybody's tokens, users, keys, servers of models, the audit | yes | no | no | yes |
 //!
 //! A library is not private to a user: everybody with an account shares what is here. A *search* nevertheless sees either
 //! one workspace or the global libraries, never both (contract §7). `docs/permissions.md` has the same tables for people, and a

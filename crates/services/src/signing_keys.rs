@@ -1,7 +1,7 @@
 //! Keys of per-turn tokens (contract §5, seed §3.3).
 
 use chrono::{DateTime, Utc};
-use mnemosyne_domain::{Principal, SigningKey, StoreError};
+use mnemosyne_domain::{AuditEvent, Principal, SigningKey, StoreError};
 
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
@@ -51,9 +51,17 @@ impl Services {
             .create_signing_key(key, others == OtherKeys::Retire)
             .await
         {
-            Ok(()) => Ok(Seeded::Created {
-                secret_hex: hex::encode(secret),
-            }),
+            Ok(()) => {
+                let detail = if others == OtherKeys::Retire {
+                    "others retired"
+                } else {
+                    ""
+                };
+                self.audited(caller, AuditEvent::KeyCreated, &kid, detail).await;
+                Ok(Seeded::Created {
+                    secret_hex: hex::encode(secret),
+                })
+            }
             Err(StoreError::Conflict(_)) => {
                 let known = self.relational.signing_key(&kid).await?;
                 if known.is_some_and(|known| known.retired_at.is_some()) {
@@ -62,8 +70,11 @@ impl Services {
                         message: format!("The key {kid:?} was retired; choose another kid."),
                     });
                 }
-                if others == OtherKeys::Retire {
-                    self.relational.retire_other_signing_keys(&kid, now).await?;
+                if others == OtherKeys::Retire
+                    && self.relational.retire_other_signing_keys(&kid, now).await? > 0
+                {
+                    self.audited(caller, AuditEvent::KeysRetired, "", &format!("all but {kid}"))
+                        .await;
                 }
                 Ok(Seeded::Exists)
             }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_crypto::{jwt, token};
 use mnemosyne_domain::{
-    LibraryUid, McpToken, NewMcpToken, Principal, StoreError, TokenGrant, Tool, UserId, WorkspaceId,
+    AuditEvent, LibraryUid, McpToken, NewMcpToken, Principal, StoreError, TokenGrant, Tool, UserId,
+    WorkspaceId,
 };
 
 use crate::context::Services;
@@ -86,10 +87,14 @@ impl Services {
             expires_at,
         };
         match self.relational.create_token(new, now).await {
-            Ok(stored) => Ok(IssuedToken {
-                token: fresh.token,
-                stored,
-            }),
+            Ok(stored) => {
+                let subject = format!("{} ({}…)", stored.name, stored.prefix);
+                self.audited(caller, AuditEvent::TokenCreated, &subject, "").await;
+                Ok(IssuedToken {
+                    token: fresh.token,
+                    stored,
+                })
+            }
             Err(StoreError::Conflict(_)) => Err(ServiceError::Conflict {
                 code: "name_conflict",
                 message: format!(
@@ -113,11 +118,12 @@ impl Services {
             .relational
             .revoke_token(id, permission::user_id(caller), self.clock.now())
             .await?;
-        if revoked {
-            Ok(())
-        } else {
-            Err(ServiceError::NotFound("token"))
+        if !revoked {
+            return Err(ServiceError::NotFound("token"));
         }
+        self.audited(caller, AuditEvent::TokenRevoked, &format!("token {id}"), "")
+            .await;
+        Ok(())
     }
 
     /// Who a bearer is. Anything that is not certainly valid is [`ServiceError::Unauthenticated`]; the log has the reason.

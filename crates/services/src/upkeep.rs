@@ -45,6 +45,8 @@ impl Services {
             sessions: self.relational.delete_expired_sessions(now).await?,
             ..Mended::default()
         };
+        self.forget_attempts(now).await?;
+        self.forget_audit(now).await?;
         for uid in self.knowledge.staged_before(now - GRACE).await? {
             if self.needs_nothing_more(&uid).await? && self.knowledge.delete_staged_item(&uid).await? {
                 mended.staged_items += 1;

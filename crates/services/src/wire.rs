@@ -50,6 +50,84 @@ impl From<domain::Library> for Workspace {
     }
 }
 
+/// A user or a service account.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct User {
+    /// Its key.
+    pub user_id: i64,
+    /// Unique.
+    pub username: String,
+    /// Mail address, may be empty.
+    pub email: String,
+    /// Given name, may be empty.
+    pub first_name: String,
+    /// Family name, may be empty.
+    pub last_name: String,
+    /// May do everything.
+    pub is_superuser: bool,
+    /// May sign in at all.
+    pub is_active: bool,
+    /// When it was made.
+    pub date_joined: DateTime<Utc>,
+    /// Last sign-in in a browser.
+    pub last_login: Option<DateTime<Utc>>,
+}
+
+impl From<domain::User> for User {
+    fn from(user: domain::User) -> Self {
+        Self {
+            user_id: user.id.0,
+            username: user.username,
+            email: user.email,
+            first_name: user.first_name,
+            last_name: user.last_name,
+            is_superuser: user.is_superuser,
+            is_active: user.is_active,
+            date_joined: user.date_joined,
+            last_login: user.last_login,
+        }
+    }
+}
+
+/// Something that was written down.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct AuditEntry {
+    /// Its key.
+    pub id: i64,
+    /// When it happened (first).
+    pub at: DateTime<Utc>,
+    /// When it happened last.
+    pub last_at: DateTime<Utc>,
+    /// How often it happened.
+    pub count: u64,
+    /// What happened: a stable word.
+    pub event: String,
+    /// Who did it; empty where nobody known did.
+    pub actor: String,
+    /// The address of the client; empty for a command.
+    pub address: String,
+    /// What it was done to.
+    pub subject: String,
+    /// What else there is to say.
+    pub detail: String,
+}
+
+impl From<domain::AuditEntry> for AuditEntry {
+    fn from(entry: domain::AuditEntry) -> Self {
+        Self {
+            id: entry.id,
+            at: entry.at,
+            last_at: entry.last_at,
+            count: entry.count,
+            event: entry.event.as_str().to_owned(),
+            actor: entry.actor,
+            address: entry.address,
+            subject: entry.subject,
+            detail: entry.detail,
+        }
+    }
+}
+
 /// A library.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema, JsonSchema)]
 pub struct Library {

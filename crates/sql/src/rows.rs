@@ -5,9 +5,10 @@ use std::time::Duration;
 use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{Announcement, Throughput};
 use mnemosyne_domain::{
-    CollectionUid, Failure, FailureCode, ItemUid, Job, JobCounts, JobId, JobStatus, LibraryUid, McpToken,
-    ModelDraft, ModelRole, ModelUid, NewJob, Provider, ProviderDraft, ProviderKind, ProviderLimits,
-    ProviderModel, ProviderUid, Queue, SigningKey, Stage, StoreError, StoreResult, Tool, UserId,
+    Attempts, AuditEntry, AuditEvent, CollectionUid, DateFormat, Failure, FailureCode, ItemUid, Job,
+    JobCounts, JobId, JobStatus, LibraryUid, McpToken, ModelDraft, ModelRole, ModelUid, NewJob, Profile,
+    Provider, ProviderDraft, ProviderKind, ProviderLimits, ProviderModel, ProviderUid, Queue, SigningKey,
+    Stage, StoreError, StoreResult, Theme, Tool, UserId,
 };
 use serde_json::{Map, Value};
 
@@ -131,6 +132,36 @@ impl ProviderRow {
     }
 }
 
+/// A row of `mnemosyne_audit`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct AuditRow {
+    id: i64,
+    at: i64,
+    last_at: i64,
+    count: i64,
+    event: String,
+    actor: String,
+    address: String,
+    subject: String,
+    detail: String,
+}
+
+impl AuditRow {
+    pub(crate) fn read(self) -> StoreResult<AuditEntry> {
+        Ok(AuditEntry {
+            id: self.id,
+            at: from_micros(self.at)?,
+            last_at: from_micros(self.last_at)?,
+            count: unsigned(self.count),
+            event: AuditEvent::parse(&self.event).ok_or_else(|| corrupt("event", &self.event))?,
+            actor: self.actor,
+            address: self.address,
+            subject: self.subject,
+            detail: self.detail,
+        })
+    }
+}
+
 /// A row of `mnemosyne_model`.
 #[derive(sqlx::FromRow)]
 pub(crate) struct ModelRow {
@@ -163,6 +194,24 @@ impl ModelRow {
     }
 }
 
+/// A row of `mnemosyne_throttle`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct AttemptsRow {
+    failures: i64,
+    failed_at: Option<i64>,
+    succeeded_at: Option<i64>,
+}
+
+impl AttemptsRow {
+    pub(crate) fn read(self) -> StoreResult<Attempts> {
+        Ok(Attempts {
+            failures: u32::try_from(self.failures).unwrap_or(u32::MAX),
+            failed_at: self.failed_at.map(from_micros).transpose()?,
+            succeeded_at: self.succeeded_at.map(from_micros).transpose()?,
+        })
+    }
+}
+
 fn small(number: i64) -> u32 {
     u32::try_from(number).unwrap_or_default()
 }
@@ -170,6 +219,25 @@ fn small(number: i64) -> u32 {
 /// Whole seconds.
 pub(crate) fn seconds(time: Duration) -> i64 {
     signed(time.as_secs())
+}
+
+/// A row of `mnemosyne_profile`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct ProfileRow {
+    time_zone: Option<String>,
+    date_format: String,
+    theme: String,
+}
+
+impl ProfileRow {
+    pub(crate) fn read(self) -> StoreResult<Profile> {
+        Ok(Profile {
+            time_zone: self.time_zone,
+            date_format: DateFormat::parse(&self.date_format)
+                .ok_or_else(|| corrupt("date format", &self.date_format))?,
+            theme: Theme::parse(&self.theme).ok_or_else(|| corrupt("theme", &self.theme))?,
+        })
+    }
 }
 
 /// A row of `mnemosyne_job`.

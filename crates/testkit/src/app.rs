@@ -28,7 +28,9 @@ use mnemosyne_blobs::folder::FolderBucket;
 use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
-use mnemosyne_domain::ports::{Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue};
+use mnemosyne_domain::ports::{
+    Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue, Mailer,
+};
 use mnemosyne_domain::{
     EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue, StoreResult, VectorSpace,
 };
@@ -193,6 +195,7 @@ struct Parts {
     uses_registry: bool,
     /// Hosts that may have a private address.
     allowed_private_hosts: Vec<String>,
+    mailer: Option<Arc<dyn Mailer>>,
 }
 
 impl Default for Parts {
@@ -202,6 +205,7 @@ impl Default for Parts {
             queue: Arc::new(InProcessQueue::default()),
             uses_registry: false,
             allowed_private_hosts: Vec::new(),
+            mailer: None,
         }
     }
 }
@@ -227,6 +231,15 @@ impl TestApp {
     pub async fn start_with_embedder(embedder: Arc<dyn Embedder>) -> Self {
         let parts = Parts {
             embedder,
+            ..Parts::default()
+        };
+        Self::start_on(settings(), service_settings(), parts).await
+    }
+
+    /// The same with a mail server.
+    pub async fn start_with_mailer(mailer: Arc<dyn Mailer>) -> Self {
+        let parts = Parts {
+            mailer: Some(mailer),
             ..Parts::default()
         };
         Self::start_on(settings(), service_settings(), parts).await
@@ -292,7 +305,11 @@ impl TestApp {
             extractor: Arc::new(InProcessExtractor),
             clock: clock.clone(),
         };
-        let services = Arc::new(Services::new(backends, secret_key(), service_settings));
+        let mut services = Services::new(backends, secret_key(), service_settings);
+        if let Some(mailer) = parts.mailer {
+            services = services.with_mailer(mailer);
+        }
+        let services = Arc::new(services);
         let app = Self {
             router: mnemosyne_app::router(AppState::new(
                 Arc::clone(&services),
@@ -412,6 +429,7 @@ pub fn service_settings() -> ServiceSettings {
             always_eager: false,
         },
         turn_token_max_lifetime: Duration::from_secs(900),
+        audit_days: 365,
     }
 }
 

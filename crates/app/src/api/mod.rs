@@ -1,5 +1,6 @@
 //! The REST API, one file for each resource.
 
+pub(crate) mod audit;
 mod body;
 pub(crate) mod chunks;
 pub(crate) mod collections;
@@ -14,6 +15,7 @@ pub(crate) mod models;
 pub(crate) mod providers;
 pub(crate) mod schema;
 pub(crate) mod search;
+pub(crate) mod users;
 pub(crate) mod workspaces;
 
 pub(crate) use body::{ApiJson, ApiPath, ApiQuery, read_json};

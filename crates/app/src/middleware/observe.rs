@@ -7,6 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderValue, Method};
+use mnemosyne_services::origin;
 use tracing::Instrument;
 
 use super::is_probe;
@@ -46,10 +47,12 @@ pub(super) async fn observe(State(state): State<AppState>, mut request: Request,
     let span = tracing::info_span!("request", id = info.id, method);
     let id = HeaderValue::from_str(&info.id);
     let client = info.client.map(|address| address.to_string()).unwrap_or_default();
+    let address = info.client;
     request.extensions_mut().insert(info);
     let began = Instant::now();
     let in_flight = state.metrics.begin();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let work = next.run(request).instrument(span.clone());
+    let mut response = origin::from(address, work).await;
     drop(in_flight);
     let elapsed = began.elapsed();
     let route = response.extensions_mut().remove::<Route>();

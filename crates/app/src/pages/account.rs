@@ -10,7 +10,7 @@ use mnemosyne_services::ServiceError;
 
 use super::shell::{Fields, PageError, PageResult, Params, Visitor, plain_frame, value};
 use super::typed::{kept, kept_name, show_again};
-use super::view::{Notice, NoticeKind, SignInPage};
+use super::view::{Notice, NoticeKind, SignInPage, duration};
 use crate::csrf::{CheckedForm, Csrf};
 use crate::middleware::request_info::RequestInfo;
 use crate::session::{self, SIGN_IN, safe_next};
@@ -101,19 +101,39 @@ pub(super) async fn sign_in(
             headers.append(header::SET_COOKIE, fresh.cookie(info.scheme));
             Ok(response)
         }
-        Err(ServiceError::Unauthenticated) => {
+        Err(error @ (ServiceError::Unauthenticated | ServiceError::Throttled(_))) => {
+            let (status, problem, pause) = refusal(&error);
             let page = SignInPage {
                 frame: plain_frame(&state, "Sign in", csrf.token()),
                 username: username.chars().take(MAX_USERNAME).collect(),
                 next: next.to_owned(),
-                problem: Some("The user name or the password is wrong.".to_owned()),
+                problem: Some(problem),
                 kept: kept_fields(kept(&fields)),
                 is_first_start: is_first_start(&state).await?,
             };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page.render()?)).into_response())
+            let mut response = (status, Html(page.render()?)).into_response();
+            if let Some(seconds) = pause {
+                response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            }
+            Ok(response)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Why nobody was let in, the same whether there is such a user or not: status, sentence, seconds to wait.
+fn refusal(error: &ServiceError) -> (StatusCode, String, Option<u64>) {
+    let ServiceError::Throttled(pause) = error else {
+        let sentence = "The user name or the password is wrong.".to_owned();
+        return (StatusCode::UNPROCESSABLE_ENTITY, sentence, None);
+    };
+    let seconds = pause.as_millis().div_ceil(1000).max(1);
+    let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+    let sentence = format!(
+        "Too many attempts failed. Try again in {}.",
+        duration(seconds.saturating_mul(1000))
+    );
+    (StatusCode::TOO_MANY_REQUESTS, sentence, Some(seconds))
 }
 
 /// The form that the end of the session interrupted, as it was sent; `None` where there was none.

@@ -13,6 +13,9 @@
 //! | `live` | `/activity/live/`, `/activity/stream/` |
 //! | `connect` | `/connect/…` |
 //! | `models` | `/models/…`, for administrators |
+//! | `people` | `/people/…`, `/audit/` |
+//! | `profile` | `/profile/…`, `/accounts/password_change/` |
+//! | `reset` | `/accounts/password_reset/`, `/accounts/reset/…` |
 //!
 //! `view` holds what the pages show, `shell` what all handlers share, `rows` what several pages list, `typed` what keeps
 //! that nothing typed is lost.
@@ -25,6 +28,9 @@ mod items;
 mod libraries;
 mod live;
 mod models;
+mod people;
+mod profile;
+mod reset;
 mod rows;
 mod search;
 mod shell;
@@ -55,6 +61,32 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
             get(account::show_sign_in).post(account::sign_in),
         )
         .route("/accounts/logout/", get(home::back).post(account::sign_out))
+        .route(
+            "/accounts/password_change/",
+            get(profile::show_password).post(profile::change_password),
+        )
+        .route(
+            "/accounts/password_reset/",
+            get(reset::show_request).post(reset::request),
+        )
+        .route(
+            "/accounts/reset/{uid}/{token}/",
+            get(reset::show_choose).post(reset::choose),
+        )
+        .route("/profile/", get(profile::show).post(profile::save))
+        .route(
+            "/profile/sign_out/",
+            get(profile::back).post(profile::sign_out_everywhere),
+        )
+        .route("/people/", get(people::list))
+        .route("/people/new/", get(people::show_new).post(people::create))
+        .route("/people/{id}/", get(people::show).post(people::change))
+        .route(
+            "/people/{id}/password/",
+            get(people::back).post(people::set_password),
+        )
+        .route("/people/{id}/sign_out/", get(people::back).post(people::sign_out))
+        .route("/audit/", get(people::audit))
         .route("/libraries/", get(libraries::list))
         .route(
             "/libraries/new/",

@@ -54,6 +54,16 @@ pub(super) enum Done {
     Cancelled,
     /// A token was revoked.
     Revoked,
+    /// The visitor's profile was saved.
+    ProfileSaved,
+    /// A password was replaced.
+    PasswordChanged,
+    /// A user was made.
+    UserMade,
+    /// A user was changed.
+    UserChanged,
+    /// So many sessions of a user were ended.
+    SignedOutEverywhere(u64),
     /// So many documents of the demo library are new.
     DemoLoaded(u64),
     /// A server of models was registered or changed.
@@ -79,6 +89,11 @@ impl Done {
             Self::RetriedMany(jobs) => ("retriedmany", jobs),
             Self::Cancelled => ("cancelled", 0),
             Self::Revoked => ("revoked", 0),
+            Self::ProfileSaved => ("profile", 0),
+            Self::PasswordChanged => ("password", 0),
+            Self::UserMade => ("usermade", 0),
+            Self::UserChanged => ("userchanged", 0),
+            Self::SignedOutEverywhere(sessions) => ("signedout", sessions),
             Self::DemoLoaded(documents) => ("demo", documents),
             Self::ProviderSaved => ("provider", 0),
             Self::ProviderGone => ("providergone", 0),
@@ -102,6 +117,11 @@ impl Done {
             "retriedmany" => Self::RetriedMany(number),
             "cancelled" => Self::Cancelled,
             "revoked" => Self::Revoked,
+            "profile" => Self::ProfileSaved,
+            "password" => Self::PasswordChanged,
+            "usermade" => Self::UserMade,
+            "userchanged" => Self::UserChanged,
+            "signedout" => Self::SignedOutEverywhere(number),
             "demo" => Self::DemoLoaded(number),
             "provider" => Self::ProviderSaved,
             "providergone" => Self::ProviderGone,
@@ -163,6 +183,17 @@ impl Done {
             Self::ProviderGone => Notice::new(NoticeKind::Good, "The provider was removed."),
             Self::ModelSaved => Notice::new(NoticeKind::Good, "The model was saved. Test it once."),
             Self::ModelGone => Notice::new(NoticeKind::Good, "The model was removed."),
+            Self::ProfileSaved => Notice::new(NoticeKind::Good, "Your profile was saved."),
+            Self::PasswordChanged => Notice::new(
+                NoticeKind::Good,
+                "The password was changed; other sessions are over.",
+            ),
+            Self::UserMade => Notice::new(NoticeKind::Good, "The user was made."),
+            Self::UserChanged => Notice::new(NoticeKind::Good, "The user was changed."),
+            Self::SignedOutEverywhere(sessions) => Notice::new(
+                NoticeKind::Good,
+                format!("{} ended.", plural(sessions, "session was", "sessions were")),
+            ),
             Self::DemoLoaded(0) => Notice::new(NoticeKind::Info, "The demo library is here already."),
             Self::DemoLoaded(documents) => Notice {
                 link: activity(),
@@ -291,6 +322,7 @@ impl Visitor {
         let mut frame = plain_frame(state, title, self.csrf.token());
         frame.section = section.into();
         frame.viewer = viewer(&self.principal);
+        dress(state, &self.principal, &mut frame).await;
         frame.notices = self.done.map(Done::notice).into_iter().collect();
         frame.notices.extend(self.interruption.map(Interruption::notice));
         frame.badge = badge(state, &self.principal).await;
@@ -334,6 +366,22 @@ fn viewer(principal: &Principal) -> Option<Viewer> {
         }),
         Principal::Bearer(_) | Principal::Local => None,
     }
+}
+
+/// Makes a frame look as its visitor likes it. A page that could be shown is not lost because the profile could not be read.
+async fn dress(state: &AppState, principal: &Principal, frame: &mut Frame) {
+    let profile = match state.services().profile(principal).await {
+        Ok(profile) => profile,
+        Err(error) => {
+            tracing::warn!(%error, "a profile could not be read");
+            return;
+        }
+    };
+    if let Some(zone) = profile.time_zone.and_then(|name| name.parse().ok()) {
+        frame.time_zone = zone;
+    }
+    frame.date_format = profile.date_format;
+    frame.theme = profile.theme;
 }
 
 /// What the rail shows. A page that could be shown is not lost because its jobs could not be counted.
@@ -626,6 +674,11 @@ mod tests {
             Done::ProviderGone,
             Done::ModelSaved,
             Done::ModelGone,
+            Done::ProfileSaved,
+            Done::PasswordChanged,
+            Done::UserMade,
+            Done::UserChanged,
+            Done::SignedOutEverywhere(2),
         ] {
             let text = done.encode();
             assert!(

@@ -16,6 +16,7 @@ mod permissions;
 mod probes;
 mod routes;
 mod search;
+mod sessions;
 mod settings;
 mod static_files;
 mod support;

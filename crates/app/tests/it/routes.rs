@@ -90,6 +90,13 @@ fn the_routes_are_a_promise() {
         "PATCH /library/api/models/{model_uid}/",
         "DELETE /library/api/models/{model_uid}/",
         "POST /library/api/models/{model_uid}/test/",
+        "GET /library/api/users/",
+        "POST /library/api/users/",
+        "GET /library/api/users/{user_id}/",
+        "PATCH /library/api/users/{user_id}/",
+        "POST /library/api/users/{user_id}/password/",
+        "POST /library/api/users/{user_id}/sign-out/",
+        "GET /library/api/audit/",
         "GET /library/api/schema/",
         "GET /library/api/docs/",
     ];

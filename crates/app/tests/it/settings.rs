@@ -76,7 +76,7 @@ async fn pages_are_in_the_configured_language_and_time_zone() {
     for path in ["/", &item, "/activity/"] {
         let page = browser.get(path).await.expect(200);
         let html = page.text();
-        assert!(html.contains("<html lang=\"de-at\">"), "{path}");
+        assert!(html.contains("<html lang=\"de-at\" "), "{path}");
         assert!(html.contains(" +0545\""), "{path}: {html}");
         assert!(!html.contains(" UTC\""), "{path}");
     }

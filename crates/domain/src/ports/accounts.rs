@@ -1,6 +1,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::account::{McpToken, NewMcpToken, NewUser, SessionRecord, SigningKey, User, UserId};
+use crate::audit::{UserChange, UserUpdate};
 use crate::error::StoreResult;
 
 /// Users and their sessions: Django's tables.
@@ -16,12 +17,22 @@ pub trait Accounts: Send + Sync {
     async fn users(&self) -> StoreResult<Vec<User>>;
     /// Replaces the password hash.
     async fn set_password(&self, id: UserId, encoded: &str) -> StoreResult<()>;
+    /// Changes a user, unless that would leave no administrator who is active and has a password. Safe against two
+    /// processes at once. `NotFound` where there is no such user.
+    async fn update_user(&self, id: UserId, change: &UserChange) -> StoreResult<UserUpdate>;
     /// Notes a sign-in.
     async fn set_last_login(&self, id: UserId, at: DateTime<Utc>) -> StoreResult<()>;
     /// Writes a session, new or known.
     async fn save_session(&self, session: &SessionRecord) -> StoreResult<()>;
     /// The session of this key, unless it is over.
     async fn session(&self, key: &str, now: DateTime<Utc>) -> StoreResult<Option<SessionRecord>>;
+    /// Sessions that are not over, by key, after the given one: at most `limit`.
+    async fn sessions_after(
+        &self,
+        key: &str,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> StoreResult<Vec<SessionRecord>>;
     /// Ends a session.
     async fn delete_session(&self, key: &str) -> StoreResult<()>;
     /// Removes sessions that are over, and says how many.

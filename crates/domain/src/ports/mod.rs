@@ -2,6 +2,7 @@
 //! its backends must pass.
 
 mod accounts;
+mod audit;
 mod blobs;
 mod cache;
 mod clock;
@@ -14,6 +15,7 @@ mod providers;
 mod queue;
 
 pub use accounts::{Accounts, SigningKeys, Tokens};
+pub use audit::{Audit, Mailer, Profiles, Throttle};
 pub use blobs::{BlobStore, ByteStream, LocalFile, SourceBucket, SourceError, SourceObject, StoredBlob};
 pub use cache::{Cache, CacheCounters};
 pub use clock::{Clock, SystemClock};
@@ -35,12 +37,32 @@ use crate::error::StoreResult;
 
 /// Everything relational: one database behind all of these.
 pub trait Relational:
-    Accounts + Tokens + SigningKeys + Providers + Jobs + BlobLedger + Settings + Health
+    Accounts
+    + Tokens
+    + SigningKeys
+    + Providers
+    + Jobs
+    + BlobLedger
+    + Settings
+    + Audit
+    + Throttle
+    + Profiles
+    + Health
 {
 }
 
-impl<T: Accounts + Tokens + SigningKeys + Providers + Jobs + BlobLedger + Settings + Health> Relational
-    for T
+impl<T> Relational for T where
+    T: Accounts
+        + Tokens
+        + SigningKeys
+        + Providers
+        + Jobs
+        + BlobLedger
+        + Settings
+        + Audit
+        + Throttle
+        + Profiles
+        + Health
 {
 }
 

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod accounts;
+mod audit;
 mod documents;
 mod healthcheck;
 mod import_django;
@@ -64,6 +65,7 @@ async fn with_store(command: Command, context: &context::Context) -> anyhow::Res
         Command::Providers(command) => providers::run(command, &context.services).await,
         Command::ProviderModels(command) => providers::run_models(command, &context.services).await,
         Command::RotateSecrets { json } => providers::rotate_secrets(json, &context.services).await,
+        Command::Audit(args) => audit::run(args, &context.services).await,
         Command::Migrate => setup::migrate(context).await,
         Command::ImportDjango(args) => import_django::run(args, context).await,
         Command::Setup => setup::setup(context).await,

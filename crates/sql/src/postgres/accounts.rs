@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::Accounts;
-use mnemosyne_domain::{NewUser, SessionRecord, StoreResult, User, UserId};
+use mnemosyne_domain::{
+    NewUser, SessionRecord, StoreError, StoreResult, User, UserChange, UserId, UserUpdate,
+};
 
 use super::PostgresDatabase;
 use super::errors::{conflict, one_row, store_error};
@@ -55,6 +57,18 @@ const SAVE_SESSION: &str = "INSERT INTO django_session (session_key, session_dat
     ON CONFLICT (session_key) DO UPDATE SET session_data = excluded.session_data, expire_date = excluded.expire_date";
 const SESSION: &str = "SELECT session_key, session_data, expire_date FROM django_session WHERE session_key = $1 AND expire_date > $2";
 
+const ADMINISTRATORS: &str = "SELECT id FROM auth_user \
+    WHERE is_superuser AND is_active AND password NOT LIKE '!%' AND id <> $1 LIMIT 1";
+const UPDATE_USER: &str = "UPDATE auth_user SET email = coalesce($2, email), \
+    first_name = coalesce($3, first_name), last_name = coalesce($4, last_name), \
+    is_superuser = coalesce($5, is_superuser), is_staff = coalesce($5, is_staff), \
+    is_active = coalesce($6, is_active) WHERE id = $1";
+const SESSIONS_AFTER: &str = "SELECT session_key, session_data, expire_date FROM django_session \
+    WHERE session_key > $1 AND expire_date > $2 ORDER BY session_key LIMIT $3";
+
+/// The key of the lock under which users are changed.
+const CHANGES_OF_USERS: i64 = 0x6d6e_656d_7573_6572;
+
 #[async_trait::async_trait]
 impl Accounts for PostgresDatabase {
     async fn create_user(&self, user: NewUser, now: DateTime<Utc>) -> StoreResult<User> {
@@ -105,6 +119,47 @@ impl Accounts for PostgresDatabase {
             .and_then(one_row)
     }
 
+    async fn update_user(&self, id: UserId, change: &UserChange) -> StoreResult<UserUpdate> {
+        let mut transaction = self.begin().await?;
+        // One change of administrators after the other, so that two cannot take each other's right at once.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(CHANGES_OF_USERS)
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let user = sqlx::query_as::<_, UserRow>(USER_BY_ID)
+            .bind(key(id))
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(store_error)?
+            .ok_or(StoreError::NotFound)?;
+        let was = user.is_superuser && user.is_active;
+        let stays =
+            change.is_superuser.unwrap_or(user.is_superuser) && change.is_active.unwrap_or(user.is_active);
+        if was && !stays {
+            let other: Option<i32> = sqlx::query_scalar(ADMINISTRATORS)
+                .bind(key(id))
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(store_error)?;
+            if other.is_none() {
+                return Ok(UserUpdate::LastAdministrator);
+            }
+        }
+        sqlx::query(UPDATE_USER)
+            .bind(key(id))
+            .bind(&change.email)
+            .bind(&change.first_name)
+            .bind(&change.last_name)
+            .bind(change.is_superuser)
+            .bind(change.is_active)
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(UserUpdate::Done)
+    }
+
     async fn set_last_login(&self, id: UserId, at: DateTime<Utc>) -> StoreResult<()> {
         sqlx::query("UPDATE auth_user SET last_login = $2 WHERE id = $1")
             .bind(key(id))
@@ -141,6 +196,29 @@ impl Accounts for PostgresDatabase {
             data,
             expires_at,
         }))
+    }
+
+    async fn sessions_after(
+        &self,
+        key: &str,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> StoreResult<Vec<SessionRecord>> {
+        let rows = sqlx::query_as::<_, (String, String, DateTime<Utc>)>(SESSIONS_AFTER)
+            .bind(key)
+            .bind(now)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(rows
+            .into_iter()
+            .map(|(key, data, expires_at)| SessionRecord {
+                key,
+                data,
+                expires_at,
+            })
+            .collect())
     }
 
     async fn delete_session(&self, key: &str) -> StoreResult<()> {

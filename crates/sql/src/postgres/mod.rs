@@ -1,6 +1,7 @@
 //! PostgreSQL: one database that all processes share.
 
 mod accounts;
+mod audit;
 mod blob_claims;
 mod errors;
 mod foreign;

@@ -1,6 +1,7 @@
 //! SQLite: one file, one writer at a time, many readers; several processes may use it at once.
 
 mod accounts;
+mod audit;
 mod blob_claims;
 mod errors;
 mod jobs;

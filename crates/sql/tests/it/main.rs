@@ -37,5 +37,6 @@ async fn sqlite_and_files() -> LedgerAndStore {
 
 mnemosyne_testkit::accounts_conformance!(crate::sqlite_databases);
 mnemosyne_testkit::providers_conformance!(crate::sqlite_databases);
+mnemosyne_testkit::audit_conformance!(crate::sqlite_databases);
 mnemosyne_testkit::jobs_conformance!(crate::sqlite_databases);
 mnemosyne_testkit::blob_ledger_conformance!(crate::sqlite_and_files);

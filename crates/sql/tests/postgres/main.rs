@@ -132,6 +132,7 @@ async fn database_and_bucket() -> LedgerAndStore {
 
 mnemosyne_testkit::accounts_conformance!(crate::databases);
 mnemosyne_testkit::providers_conformance!(crate::databases);
+mnemosyne_testkit::audit_conformance!(crate::databases);
 mnemosyne_testkit::jobs_conformance!(crate::databases);
 mnemosyne_testkit::blob_ledger_conformance!(crate::database_and_files);
 

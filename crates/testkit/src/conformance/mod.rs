@@ -13,6 +13,7 @@
 )]
 
 pub mod accounts;
+pub mod audit;
 pub mod blob_ledger;
 pub mod blob_store;
 pub mod cache;
@@ -89,6 +90,7 @@ mod tests {
     fn no_rule_is_left_out_of_its_suite() {
         for (file, text) in [
             ("accounts.rs", include_str!("accounts.rs")),
+            ("audit.rs", include_str!("audit.rs")),
             ("blob_ledger.rs", include_str!("blob_ledger.rs")),
             ("blob_store.rs", include_str!("blob_store.rs")),
             ("cache.rs", include_str!("cache.rs")),

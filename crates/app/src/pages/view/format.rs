@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, Datelike, TimeZone, Utc};
-use mnemosyne_domain::{ChunkStrategy, JobStatus, LibraryType, ModelKind, Stage};
+use mnemosyne_domain::{ChunkStrategy, DateFormat, JobStatus, LibraryType, ModelKind, Stage};
 
 use super::assets::{Icon, icon};
 
@@ -158,16 +158,39 @@ pub fn percent(share: &f32) -> u32 {
 
 /// A moment as `<time>`: relative to now, the exact one on hover; both in the time zone of `now`.
 pub fn when<Z: TimeZone<Offset: fmt::Display>>(at: &DateTime<Utc>, now: &DateTime<Z>) -> SafeHtml {
+    when_as(at, now, DateFormat::Words)
+}
+
+/// The same with dates written in a way of the visitor's choice.
+pub fn when_as<Z: TimeZone<Offset: fmt::Display>>(
+    at: &DateTime<Utc>,
+    now: &DateTime<Z>,
+    format: DateFormat,
+) -> SafeHtml {
+    let exact = match format {
+        DateFormat::Words => "%-d %B %Y, %H:%M:%S %Z",
+        DateFormat::Iso => "%Y-%m-%d %H:%M:%S %Z",
+        DateFormat::DayFirst => "%d.%m.%Y %H:%M:%S %Z",
+        DateFormat::MonthFirst => "%m/%d/%Y %-I:%M:%S %p %Z",
+    };
     SafeHtml(format!(
         r#"<time datetime="{}" title="{}">{}</time>"#,
         at.format("%Y-%m-%dT%H:%M:%SZ"),
-        at.with_timezone(&now.timezone()).format("%-d %B %Y, %H:%M:%S %Z"),
-        relative(at, now)
+        at.with_timezone(&now.timezone()).format(exact),
+        relative_as(at, now, format)
     ))
 }
 
 /// A moment in words, as seen from now: `just now`, `3 minutes ago`, `in 2 hours`, `24 Nov`, `24 Nov 2025`.
 pub fn relative<Z: TimeZone<Offset: fmt::Display>>(at: &DateTime<Utc>, now: &DateTime<Z>) -> String {
+    relative_as(at, now, DateFormat::Words)
+}
+
+fn relative_as<Z: TimeZone<Offset: fmt::Display>>(
+    at: &DateTime<Utc>,
+    now: &DateTime<Z>,
+    format: DateFormat,
+) -> String {
     let at = at.with_timezone(&now.timezone());
     let seconds = now.clone().signed_duration_since(&at).num_seconds();
     let distance = seconds.unsigned_abs();
@@ -177,14 +200,24 @@ pub fn relative<Z: TimeZone<Offset: fmt::Display>>(at: &DateTime<Utc>, now: &Dat
         60..3600 => (distance / 60, "minute", "minutes"),
         3600..86_400 => (distance / 3600, "hour", "hours"),
         86_400..604_800 => (distance / 86_400, "day", "days"),
-        _ if at.year() == now.year() => return at.format("%-d %b").to_string(),
-        _ => return at.format("%-d %b %Y").to_string(),
+        _ => return at.format(date(format, at.year() == now.year())).to_string(),
     };
     let amount = plural(number, one, many);
     if seconds < 0 {
         format!("in {amount}")
     } else {
         format!("{amount} ago")
+    }
+}
+
+/// How a date is written where there is little room.
+fn date(format: DateFormat, is_this_year: bool) -> &'static str {
+    match format {
+        DateFormat::Words if is_this_year => "%-d %b",
+        DateFormat::Words => "%-d %b %Y",
+        DateFormat::Iso => "%Y-%m-%d",
+        DateFormat::DayFirst => "%d.%m.%Y",
+        DateFormat::MonthFirst => "%m/%d/%Y",
     }
 }
 

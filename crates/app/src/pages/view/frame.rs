@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use mnemosyne_domain::{FailureCode, JobId, LibraryType, LibraryUid, Stage};
+use mnemosyne_domain::{DateFormat, FailureCode, JobId, LibraryType, LibraryUid, Stage, Theme};
 
 use super::assets::asset;
-use super::format::{SafeHtml, href, when};
+use super::format::{SafeHtml, href, when_as};
 
 /// The entries of the rail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub enum Section {
     Connect,
     /// Servers of models.
     Models,
+    /// Users and service accounts.
+    People,
+    /// What was written down.
+    Audit,
 }
 
 impl Section {
@@ -34,6 +38,8 @@ impl Section {
             Self::Activity => "activity",
             Self::Connect => "connect",
             Self::Models => "models",
+            Self::People => "people",
+            Self::Audit => "audit",
         }
     }
 }
@@ -143,6 +149,10 @@ pub struct Frame {
     pub now: DateTime<Utc>,
     /// The time zone that times are shown in.
     pub time_zone: Tz,
+    /// How dates are written.
+    pub date_format: DateFormat,
+    /// Light, dark, or as the system has it.
+    pub theme: Theme,
     /// The language that the page declares, as `lang` has it.
     pub language: String,
 }
@@ -161,6 +171,8 @@ impl Frame {
             badge: ActivityBadge::default(),
             now,
             time_zone: Tz::UTC,
+            date_format: DateFormat::default(),
+            theme: Theme::default(),
             language: "en".to_owned(),
         }
     }
@@ -178,7 +190,18 @@ impl Frame {
 
     /// A moment relative to now.
     pub fn time(&self, at: &DateTime<Utc>) -> SafeHtml {
-        when(at, &self.now.with_timezone(&self.time_zone))
+        when_as(at, &self.now.with_timezone(&self.time_zone), self.date_format)
+    }
+
+    /// The attributes of the root that say which colours the visitor has chosen: what the script may overrule in one
+    /// browser, and what holds without it.
+    pub fn colours(&self) -> SafeHtml {
+        let word = self.theme.as_str();
+        SafeHtml(match (&self.viewer, self.theme) {
+            (None, _) => String::new(),
+            (Some(_), Theme::System) => format!(" data-profile-theme=\"{word}\""),
+            (Some(_), _) => format!(" data-profile-theme=\"{word}\" data-theme=\"{word}\""),
+        })
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `activity` | jobs, and the fragments that keep them live |
 //! | `connect` | MCP address, tokens, snippets |
 //! | `models` | servers of models and their models, forms for both |
+//! | `people` | users, profile, passwords, audit |
 //!
 //! Rules of the templates: no inline style or script (the content security policy forbids both), every form that posts
 //! carries `csrfmiddlewaretoken`, everything works without the script.
@@ -26,6 +27,7 @@ mod home;
 mod items;
 mod libraries;
 mod models;
+mod people;
 mod search;
 mod text;
 
@@ -37,7 +39,7 @@ pub use connect::{
 };
 pub use format::{
     ModelLabel, Number, SafeHtml, bar, compact, count, duration, encode, escape, href, job_state, middle,
-    percent, plural, relative, size, size_text, stage_word, strategy_sentence, type_icon, when,
+    percent, plural, relative, size, size_text, stage_word, strategy_sentence, type_icon, when, when_as,
 };
 pub use frame::{
     ActivityBadge, Choice, Crumb, FailureGroup, Field, Frame, LibraryRef, Notice, NoticeKind, Pager,
@@ -52,6 +54,10 @@ pub use libraries::{
 pub use models::{
     ModelFormPage, ModelRow, ModelsPage, NumberField, ProviderFormPage, ProviderRow, RoleRow, TestOutcome,
     WordChoice,
+};
+pub use people::{
+    AuditPage, Choosable, PasswordChangePage, PeoplePage, PersonForm, PersonNewPage, PersonPage, PersonRow,
+    ProfilePage, ResetChoosePage, ResetRequestPage, event_title,
 };
 pub use search::{Answer, Hit, LegBar, SearchPage};
 pub use text::{Highlighter, OutlineEntry, PassageView, outline, passages};

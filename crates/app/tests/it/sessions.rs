@@ -1,0 +1,581 @@
+//! Sign-in, passwords, users, profiles and the audit, as browsers and programs meet them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use chrono::TimeDelta;
+use http::Method;
+use mnemosyne_domain::ports::{Accounts, Audit, Mailer};
+use mnemosyne_domain::{
+    AuditEntry, AuditEvent, AuditFilter, Mail, PageRequest, Principal, UserChange, UserId,
+};
+use mnemosyne_services::ServiceError;
+use mnemosyne_testkit::app::{Answer, Client, PASSWORD, TestApp, USERNAME};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+const SECRET: &str = "abcdefghijklmnopqrstuvwxyz012345";
+const NEW: &str = "owls-fly-late-4711";
+
+/// A browser of somebody who is signed in.
+async fn browser<'a>(app: &'a TestApp, username: &str) -> (Client<'a>, String) {
+    let opened = app.services.sign_in(username, PASSWORD).await.unwrap();
+    let client = app
+        .stranger()
+        .cookie("sessionid", &opened.key)
+        .cookie("csrftoken", SECRET);
+    (client, opened.key)
+}
+
+async fn post(client: &Client<'_>, path: &str, fields: &str) -> Answer {
+    let body = Body::from(format!("csrfmiddlewaretoken={SECRET}&{fields}"));
+    let kind = Some("application/x-www-form-urlencoded");
+    client.send(Method::POST, path, kind, body).await
+}
+
+async fn entries(app: &TestApp, event: AuditEvent) -> Vec<AuditEntry> {
+    let filter = AuditFilter {
+        event: Some(event),
+        ..AuditFilter::default()
+    };
+    app.relational
+        .audit(&filter, PageRequest::first(100))
+        .await
+        .unwrap()
+        .rows
+}
+
+async fn id_of(app: &TestApp, username: &str) -> UserId {
+    app.relational.user_by_name(username).await.unwrap().unwrap().id
+}
+
+/// The session key that an answer sets.
+fn new_session(answer: &Answer) -> String {
+    let cookies = answer.headers.get_all("set-cookie").iter();
+    let cookie = cookies
+        .filter_map(|value| value.to_str().ok()?.strip_prefix("sessionid="))
+        .next()
+        .unwrap();
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+async fn is_open(app: &TestApp, key: &str) -> bool {
+    app.services.session_principal(key).await.unwrap().is_some()
+}
+
+/// Fails to sign in so often, waiting as long as it is told.
+async fn fail(app: &TestApp, guess: &Client<'_>, times: usize) {
+    let mut failed = 0;
+    while failed < times {
+        let answer = guess.get("/library/api/libraries/").await;
+        if answer.code() == 429 {
+            let wait: i64 = answer.header("retry-after").parse().unwrap();
+            app.clock.advance(TimeDelta::seconds(wait));
+            continue;
+        }
+        assert_eq!(answer.expect(401).json()["code"], "authentication_failed");
+        failed += 1;
+    }
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down_for_its_address_and_told_the_same_of_every_name() {
+    let app = TestApp::start().await;
+    for name in ["nobody-of-this-name", USERNAME] {
+        let guess = app.stranger().basic(name, "wrong");
+        fail(&app, &guess, 10).await;
+        let answer = guess.get("/library/api/libraries/").await.expect(429);
+        assert_eq!(answer.json()["code"], "throttled", "{name}");
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((20..=32).contains(&wait), "{name}: {wait}");
+    }
+    // The right password has to wait at this address as well, and nowhere else.
+    app.daedalus().get("/library/api/libraries/").await.expect(429);
+    let elsewhere = app.daedalus().from("198.51.100.9");
+    elsewhere.get("/library/api/libraries/").await.expect(200);
+    app.clock.advance(TimeDelta::seconds(33));
+    app.daedalus().get("/library/api/libraries/").await.expect(200);
+    // The success cleared the count, so one more failure costs nothing.
+    app.stranger()
+        .basic(USERNAME, "wrong")
+        .get("/library/api/libraries/")
+        .await
+        .expect(401);
+    app.services.authenticate_basic(USERNAME, PASSWORD).await.unwrap();
+
+    let failed = entries(&app, AuditEvent::SignInFailed).await;
+    let count = |subject: &str| -> u64 {
+        let of_subject = failed.iter().filter(|entry| entry.subject == subject);
+        of_subject.map(|entry| entry.count).sum()
+    };
+    assert_eq!(
+        (count(USERNAME), count("")),
+        (11, 10),
+        "names that nobody has are not written down"
+    );
+    assert!(failed.len() <= 4, "failures of one hour are one row");
+}
+
+#[tokio::test]
+async fn the_sign_in_page_says_how_long_to_wait() {
+    let app = TestApp::start().await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let fields = "username=ghost&password=wrong";
+    let mut answer = post(&stranger, "/accounts/login/", fields).await;
+    for _ in 0..20 {
+        if answer.code() == 429 {
+            break;
+        }
+        answer = post(&stranger, "/accounts/login/", fields).await;
+    }
+    let answer = answer.expect(429);
+    assert!(answer.text().contains("Too many attempts failed. Try again in"));
+    assert!(!answer.header("retry-after").is_empty());
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_every_session_but_the_one_it_was_changed_in() {
+    let app = TestApp::start().await;
+    let (client, key) = browser(&app, USERNAME).await;
+    let (_, elsewhere) = browser(&app, USERNAME).await;
+    app.services.authenticate_basic(USERNAME, PASSWORD).await.unwrap();
+    let path = "/accounts/password_change/";
+    client.get(path).await.expect(200);
+
+    let wrong = format!("old_password=no&new_password1={NEW}&new_password2={NEW}");
+    assert!(
+        post(&client, path, &wrong)
+            .await
+            .expect(422)
+            .text()
+            .contains("entered incorrectly")
+    );
+    let unlike = format!("old_password={PASSWORD}&new_password1={NEW}&new_password2=x");
+    assert!(
+        post(&client, path, &unlike)
+            .await
+            .expect(422)
+            .text()
+            .contains("match")
+    );
+    let weak = format!("old_password={PASSWORD}&new_password1=daedalus1&new_password2=daedalus1");
+    assert!(
+        post(&client, path, &weak)
+            .await
+            .expect(422)
+            .text()
+            .contains("too similar to the username")
+    );
+    assert!(is_open(&app, &key).await && is_open(&app, &elsewhere).await);
+
+    let good = format!("old_password={PASSWORD}&new_password1={NEW}&new_password2={NEW}");
+    let answer = post(&client, path, &good).await.expect(303);
+    let renewed = new_session(&answer);
+    let cookies: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
+    assert!(
+        cookies
+            .iter()
+            .any(|value| value.as_bytes().starts_with(b"csrftoken=")),
+        "{cookies:?}"
+    );
+    assert!(is_open(&app, &renewed).await);
+    assert!(!is_open(&app, &key).await && !is_open(&app, &elsewhere).await);
+    let basic = app.services.authenticate_basic(USERNAME, PASSWORD).await;
+    assert!(
+        matches!(basic, Err(ServiceError::Unauthenticated)),
+        "a remembered check is believed no longer"
+    );
+    let changed = entries(&app, AuditEvent::PasswordChanged).await;
+    assert_eq!((changed.len(), changed[0].actor.as_str()), (1, USERNAME));
+}
+
+#[tokio::test]
+async fn signing_out_everywhere_ends_the_users_sessions_and_nobody_elses() {
+    let app = TestApp::start().await;
+    app.add_user("ada", false).await;
+    let (client, first) = browser(&app, USERNAME).await;
+    let (_, second) = browser(&app, USERNAME).await;
+    let (_, others) = browser(&app, "ada").await;
+    post(&client, "/profile/sign_out/", "").await.expect(303);
+    assert!(!is_open(&app, &first).await && !is_open(&app, &second).await);
+    assert!(is_open(&app, &others).await);
+    assert_eq!(
+        entries(&app, AuditEvent::SessionsEnded).await[0].detail,
+        "2 ended"
+    );
+}
+
+/// Keeps mails for a test to read; out of reach where told so.
+struct Outbox {
+    mails: mpsc::UnboundedSender<Mail>,
+    is_away: bool,
+}
+
+#[async_trait::async_trait]
+impl Mailer for Outbox {
+    async fn send(&self, mail: &Mail) -> Result<(), String> {
+        self.mails.send(mail.clone()).unwrap();
+        if self.is_away {
+            return Err("connection refused".to_owned());
+        }
+        Ok(())
+    }
+}
+
+async fn with_mail(is_away: bool) -> (TestApp, mpsc::UnboundedReceiver<Mail>) {
+    let (mails, received) = mpsc::unbounded_channel();
+    let app = TestApp::start_with_mailer(Arc::new(Outbox { mails, is_away })).await;
+    let change = UserChange {
+        email: Some("Daedalus@Example.org".to_owned()),
+        ..UserChange::default()
+    };
+    let id = id_of(&app, USERNAME).await;
+    app.services
+        .update_user(&Principal::Local, id, change)
+        .await
+        .unwrap();
+    (app, received)
+}
+
+async fn next_mail(mails: &mut mpsc::UnboundedReceiver<Mail>) -> Mail {
+    tokio::time::timeout(Duration::from_secs(60), mails.recv())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+/// The path of the link in a mail.
+fn link_in(mail: &Mail) -> String {
+    let line = mail
+        .body
+        .lines()
+        .find(|line| line.contains("/accounts/reset/"))
+        .unwrap();
+    line.strip_prefix("http://localhost").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_link_in_a_mail_sets_a_password_once() {
+    let (app, mut mails) = with_mail(false).await;
+    let (_, session) = browser(&app, USERNAME).await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let ask = "/accounts/password_reset/";
+    let unknown = post(&stranger, ask, "email=nobody@example.org").await.expect(200);
+    let known = post(&stranger, ask, "email=daedalus@example.ORG")
+        .await
+        .expect(200);
+    let without_token = |answer: &Answer| -> String {
+        let lines = answer.text().lines().filter(|line| !line.contains("csrf"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(without_token(&unknown), without_token(&known));
+    let mail = next_mail(&mut mails).await;
+    assert_eq!(
+        mail.to, "Daedalus@Example.org",
+        "the address that is stored, not the one that was typed"
+    );
+    let link = link_in(&mail);
+    let form = stranger.get(&link).await.expect(200);
+    assert!(form.text().contains(USERNAME));
+    let weak = post(&stranger, &link, "new_password1=12345678&new_password2=12345678")
+        .await
+        .expect(422);
+    assert!(weak.text().contains("too common"));
+    let fields = format!("new_password1={NEW}&new_password2={NEW}");
+    post(&stranger, &link, &fields).await.expect(303);
+    app.services.authenticate_basic(USERNAME, NEW).await.unwrap();
+    assert!(!is_open(&app, &session).await);
+    stranger.get(&link).await.expect(404);
+    post(&stranger, &link, &fields).await.expect(404);
+    assert!(mails.try_recv().is_err(), "one mail, to the one who was meant");
+}
+
+#[tokio::test]
+async fn a_link_ends_by_time_by_sign_in_and_where_its_owner_is_deactivated() {
+    let (app, mut mails) = with_mail(false).await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let mut ask = async || {
+        post(
+            &stranger,
+            "/accounts/password_reset/",
+            "email=daedalus@example.org",
+        )
+        .await
+        .expect(200);
+        link_in(&next_mail(&mut mails).await)
+    };
+    let by_time = ask().await;
+    stranger.get(&by_time).await.expect(200);
+    app.clock.advance(TimeDelta::days(3) + TimeDelta::seconds(5));
+    stranger.get(&by_time).await.expect(404);
+    let by_sign_in = ask().await;
+    browser(&app, USERNAME).await;
+    stranger.get(&by_sign_in).await.expect(404);
+    let deactivated = ask().await;
+    let change = UserChange {
+        is_active: Some(false),
+        ..UserChange::default()
+    };
+    let id = id_of(&app, USERNAME).await;
+    app.services
+        .update_user(&Principal::Local, id, change)
+        .await
+        .unwrap();
+    stranger.get(&deactivated).await.expect(404);
+    for bad in [
+        "/accounts/reset/MQ/abc-def/",
+        "/accounts/reset/!!/x/",
+        "/accounts/reset/OTk5OTk/abc-def/",
+    ] {
+        stranger.get(bad).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_away_changes_nothing_for_who_asks() {
+    let (app, mut mails) = with_mail(true).await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let answer = post(
+        &stranger,
+        "/accounts/password_reset/",
+        "email=daedalus@example.org",
+    )
+    .await
+    .expect(200);
+    assert!(answer.text().contains("is on its way"));
+    next_mail(&mut mails).await;
+    let none = TestApp::start().await;
+    let page = none.stranger().get("/accounts/password_reset/").await.expect(200);
+    assert!(
+        page.text().contains("changepassword"),
+        "without a mail server the page says what else helps"
+    );
+}
+
+#[tokio::test]
+async fn administrators_keep_users_and_nobody_else_does() {
+    let app = TestApp::start().await;
+    app.add_user("root-of-all", true).await;
+    let (client, _) = browser(&app, "root-of-all").await;
+    let (ordinary, _) = browser(&app, USERNAME).await;
+    for path in ["/people/", "/people/new/", "/people/1/", "/audit/"] {
+        ordinary.get(path).await.expect(403);
+        client.get(path).await.expect(200);
+        assert_eq!(app.stranger().get(path).await.code(), 303, "{path}");
+    }
+    let home = ordinary.get("/").await.expect(200);
+    assert!(!home.text().contains("href=\"/people/\""));
+
+    let taken = format!("username={USERNAME}&password={NEW}");
+    assert!(
+        post(&client, "/people/new/", &taken)
+            .await
+            .expect(422)
+            .text()
+            .contains("already")
+    );
+    let made = post(
+        &client,
+        "/people/new/",
+        &format!("username=ada&email=ada@example.org&password={NEW}"),
+    )
+    .await
+    .expect(303);
+    let address = made.header("location").to_owned();
+    client.get(&address).await.expect(200);
+    app.services.authenticate_basic("ada", NEW).await.unwrap();
+    post(
+        &client,
+        &address,
+        "email=&first_name=Ada&last_name=&is_active=on&is_superuser=on",
+    )
+    .await
+    .expect(303);
+    let ada = app.relational.user_by_name("ada").await.unwrap().unwrap();
+    assert!(ada.is_superuser && ada.is_staff && ada.first_name == "Ada" && ada.email.is_empty());
+    post(&client, &format!("{address}password/"), "password=123")
+        .await
+        .expect(422);
+    post(&client, &format!("{address}password/"), "password=another-owl-12")
+        .await
+        .expect(303);
+    post(&client, &format!("{address}sign_out/"), "")
+        .await
+        .expect(303);
+    post(
+        &ordinary,
+        &format!("{address}password/"),
+        "password=another-owl-13",
+    )
+    .await
+    .expect(403);
+
+    // Ada goes, and the last one stays.
+    post(&client, &address, "first_name=Ada").await.expect(303);
+    let own = id_of(&app, "root-of-all").await.0;
+    let refused = post(&client, &format!("/people/{own}/"), "is_active=on")
+        .await
+        .expect(409);
+    assert!(refused.text().contains("last administrator"));
+    let changed = entries(&app, AuditEvent::UserChanged).await;
+    assert_eq!(changed[0].detail, "no administrator any more, deactivated");
+    let page = client
+        .get("/audit/?event=user_changed&user=ada")
+        .await
+        .expect(200);
+    assert!(
+        page.text().contains("deactivated") && page.text().contains("127.0.0.1"),
+        "{}",
+        page.text()
+    );
+}
+
+#[tokio::test]
+async fn programs_keep_users_over_rest() {
+    let app = TestApp::start().await;
+    app.add_user("root-of-all", true).await;
+    let root = app.stranger().basic("root-of-all", PASSWORD);
+    let users = "/library/api/users/";
+    app.daedalus().get(users).await.expect(403);
+    app.daedalus().get("/library/api/audit/").await.expect(403);
+    assert_eq!(root.get(users).await.expect(200).json()["count"], 2);
+    let weak = root
+        .post(users, &json!({ "username": "bot", "password": "password" }))
+        .await
+        .expect(400);
+    assert_eq!(weak.json()["password"][0], "This password is too common.");
+    let made = root
+        .post(users, &json!({ "username": "bot", "password": NEW }))
+        .await
+        .expect(201)
+        .json();
+    assert!(made.get("password").is_none());
+    let one = format!("{users}{}/", made["user_id"]);
+    let again = root
+        .post(users, &json!({ "username": "bot", "password": NEW }))
+        .await
+        .expect(409);
+    assert_eq!(again.json()["code"], "username_taken");
+    let changed = root.patch(&one, &json!({ "is_active": false })).await.expect(200);
+    assert_eq!(changed.json()["is_active"], false);
+    let refused = app.services.authenticate_basic("bot", NEW).await;
+    assert!(matches!(refused, Err(ServiceError::Unauthenticated)));
+    root.post(
+        &format!("{one}password/"),
+        &json!({ "password": "another-owl-12" }),
+    )
+    .await
+    .expect(204);
+    let ended = root
+        .post(&format!("{one}sign-out/"), &json!({}))
+        .await
+        .expect(200);
+    assert_eq!(ended.json()["ended"], 0);
+    let own = format!("{users}{}/", id_of(&app, "root-of-all").await.0);
+    let last = root
+        .patch(&own, &json!({ "is_superuser": false }))
+        .await
+        .expect(409);
+    assert_eq!(last.json()["code"], "last_administrator");
+    let audit = root
+        .get("/library/api/audit/?event=user_created")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(audit["results"][0]["subject"], "bot");
+    assert_eq!(audit["results"][0]["actor"], "root-of-all");
+    root.get("/library/api/audit/?event=nonsense").await.expect(400);
+    root.get("/library/api/audit/?since=yesterday").await.expect(400);
+}
+
+#[tokio::test]
+async fn a_profile_decides_how_pages_look() {
+    let app = TestApp::start().await;
+    let (client, _) = browser(&app, USERNAME).await;
+    let plain = client.get("/profile/").await.expect(200);
+    assert!(!plain.text().contains("data-theme="));
+    post(
+        &client,
+        "/profile/",
+        "time_zone=Mars/Olympus&date_format=iso&theme=dark",
+    )
+    .await
+    .expect(422);
+    post(
+        &client,
+        "/profile/",
+        "time_zone=Asia/Tokyo&date_format=iso&theme=dark",
+    )
+    .await
+    .expect(303);
+    let dressed = client.get("/profile/").await.expect(200);
+    assert!(dressed.text().contains("data-theme=\"dark\""));
+    app.add_user("root-of-all", true).await;
+    let (root, _) = browser(&app, "root-of-all").await;
+    post(
+        &root,
+        "/profile/",
+        "time_zone=Asia/Tokyo&date_format=iso&theme=system",
+    )
+    .await
+    .expect(303);
+    let audit = root.get("/audit/").await.expect(200);
+    let day = (app
+        .relational
+        .audit(&AuditFilter::default(), PageRequest::first(1))
+        .await
+        .unwrap()
+        .rows[0]
+        .last_at
+        + TimeDelta::hours(9))
+    .format("title=\"%Y-%m-%d ")
+    .to_string();
+    assert!(
+        audit.text().contains(&day) && audit.text().contains(" JST\""),
+        "{}",
+        audit.text()
+    );
+}
+
+#[tokio::test]
+async fn what_matters_is_written_down_with_its_address_and_without_secrets() {
+    let app = TestApp::start().await;
+    let job = crate::support::with_one_item(&app).await;
+    let item = job["item_uid"].as_str().unwrap();
+    let client = app.daedalus();
+    for _ in 0..3 {
+        client
+            .get(&format!("/library/api/items/{item}/original/"))
+            .await
+            .expect(200);
+    }
+    client
+        .delete(&format!("/library/api/items/{item}/"))
+        .await
+        .expect(204);
+    client.delete("/library/api/workspaces/w/").await.expect(204);
+    let downloads = entries(&app, AuditEvent::OriginalDownloaded).await;
+    let count: u64 = downloads.iter().map(|entry| entry.count).sum();
+    assert!(
+        count == 3 && downloads.len() <= 2,
+        "downloads of one hour are one row"
+    );
+    for event in [
+        AuditEvent::SignedIn,
+        AuditEvent::OriginalDownloaded,
+        AuditEvent::ItemDeleted,
+        AuditEvent::LibraryDeleted,
+    ] {
+        let entry = entries(&app, event).await.remove(0);
+        assert_eq!(entry.actor, USERNAME, "{event:?}");
+        assert!(!entry.address.is_empty(), "{event:?}");
+        assert!(!format!("{entry:?}").contains(PASSWORD), "{event:?}");
+    }
+    app.clock.advance(TimeDelta::days(366));
+    app.services
+        .mend(mnemosyne_services::upkeep::Reach::Jobless)
+        .await
+        .unwrap();
+    assert!(entries(&app, AuditEvent::ItemDeleted).await.is_empty());
+}
