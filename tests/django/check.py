@@ -495,6 +495,18 @@ def the_former_system_is_taken_over(checks):
         with checks.that("an empty list is taken as all where that is said"):
             assert imported("--empty-means-all")["mcp_server_mcptoken"]["taken"] == 1
             assert mcp(server, "t-empty")[0] == 200
+        with checks.that("servers of models come over with the key that opens theirs, and their models with them"):
+            assert "not set here" in first["llm_manager_llmapi"]["left"][0]["why"], first["llm_manager_llmapi"]
+            assert "was not taken" in first["llm_manager_llmmodel"]["left"][0]["why"], first["llm_manager_llmmodel"]
+            server.environment["LLM_API_SECRETS_ENCRYPTION_KEY"] = own.decode()
+            assert imported("--dry-run")["llm_manager_llmmodel"]["taken"] == 1
+            for taken, known in ((1, 0), (0, 1)):
+                report = imported()
+                for table in ("llm_manager_llmapi", "llm_manager_llmmodel"):
+                    assert (report[table]["taken"], report[table]["known"]) == (taken, known), report[table]
+            listed = server.json("providers", "list")
+            assert "vllm" in json.dumps(listed) and "sk-very-secret" not in json.dumps(listed), listed
+            assert "4096" in json.dumps(server.json("provider_models", "list"))
         with checks.that("keys of the former system verify its turns"):
             for kid, secret in (("daedalus-1", bytes([0x0B] * 32)), ("daedalus-2", bytes([0x0C] * 32)), ("odd", bytes([0x1A] * 32))):
                 assert mcp(server, turn(kid, secret))[0] == 200, kid

@@ -163,7 +163,7 @@ impl Metrics {
                     }
                 }
                 CACHE => {
-                    for cache in cache {
+                    if let Some(cache) = cache {
                         for (outcome, count) in [
                             ("hit", cache.hits),
                             ("miss", cache.misses),

@@ -29,6 +29,8 @@ pub enum AuditEvent {
     KeyCreated,
     /// Signing keys were retired.
     KeysRetired,
+    /// A server of models, its key or one of its models was registered, changed or removed.
+    ModelsChanged,
     /// A library was deleted.
     LibraryDeleted,
     /// An item was deleted.
@@ -39,7 +41,7 @@ pub enum AuditEvent {
 
 impl AuditEvent {
     /// Every event.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SignedIn,
         Self::SignInFailed,
         Self::SignedOut,
@@ -52,6 +54,7 @@ impl AuditEvent {
         Self::TokenRevoked,
         Self::KeyCreated,
         Self::KeysRetired,
+        Self::ModelsChanged,
         Self::LibraryDeleted,
         Self::ItemDeleted,
         Self::OriginalDownloaded,
@@ -72,6 +75,7 @@ impl AuditEvent {
             Self::TokenRevoked => "token_revoked",
             Self::KeyCreated => "key_created",
             Self::KeysRetired => "keys_retired",
+            Self::ModelsChanged => "models_changed",
             Self::LibraryDeleted => "library_deleted",
             Self::ItemDeleted => "item_deleted",
             Self::OriginalDownloaded => "original_downloaded",

@@ -2,8 +2,8 @@
 
 use mnemosyne_domain::ports::LibraryFilter;
 use mnemosyne_domain::{
-    EmbeddingModel, ModelDraft, ModelRole, ModelUid, Page, PageRequest, Principal, Provider, ProviderModel,
-    ProviderUid, StoreError, VectorSpace,
+    AuditEvent, EmbeddingModel, ModelDraft, ModelRole, ModelUid, Page, PageRequest, Principal, Provider,
+    ProviderModel, ProviderUid, StoreError, VectorSpace,
 };
 
 use crate::context::Services;
@@ -180,6 +180,8 @@ impl Services {
             .await;
         self.embedders.changed();
         let model = made.map_err(|error| model_error(error, &draft))?;
+        self.audited(caller, AuditEvent::ModelsChanged, &draft.name, "model registered")
+            .await;
         Ok(view(model, &[provider]))
     }
 
@@ -229,6 +231,8 @@ impl Services {
         let changed = self.relational.update_model(uid, &draft, self.clock.now()).await;
         self.embedders.changed();
         let model = changed.map_err(|error| model_error(error, &draft))?;
+        self.audited(caller, AuditEvent::ModelsChanged, &draft.name, "model changed")
+            .await;
         Ok(view(model, &self.relational.providers().await?))
     }
 
@@ -240,7 +244,12 @@ impl Services {
         let removed = self.relational.delete_model(uid).await;
         self.embedders.changed();
         match removed {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                let name = &model.draft.name;
+                self.audited(caller, AuditEvent::ModelsChanged, name, "model removed")
+                    .await;
+                Ok(())
+            }
             Ok(false) => Err(ServiceError::NotFound("model")),
             Err(StoreError::Conflict(_)) => Err(is_the_systems(&model)),
             Err(error) => Err(error.into()),

@@ -2,7 +2,7 @@
 //! nothing and says so.
 
 use mnemosyne_crypto::password::Verdict;
-use mnemosyne_domain::{McpToken, NewUser, Principal, SigningKey, StoreError, User, UserId};
+use mnemosyne_domain::{AuditEvent, McpToken, NewUser, Principal, SigningKey, StoreError, User, UserId};
 
 use crate::accounts::{Ensured, check_username};
 use crate::context::Services;
@@ -177,6 +177,10 @@ impl Services {
             .relational
             .revoke_token(token.id, None, self.clock.now())
             .await?;
+        if is_new {
+            self.audited(caller, AuditEvent::TokenRevoked, &token.name, "")
+                .await;
+        }
         Ok((token, is_new))
     }
 
@@ -190,6 +194,7 @@ impl Services {
     pub async fn retire_signing_key(&self, caller: &Principal, kid: &str) -> ServiceResult<bool> {
         permission::require(caller, Action::Administer)?;
         if self.relational.retire_signing_key(kid, self.clock.now()).await? {
+            self.audited(caller, AuditEvent::KeysRetired, kid, "").await;
             return Ok(true);
         }
         match self.relational.signing_key(kid).await? {

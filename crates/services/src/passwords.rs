@@ -200,14 +200,12 @@ impl Services {
         let Some(user) = self.relational.user(UserId(id)).await? else {
             return Err(gone);
         };
+        let now = self.clock.now();
         let holds = user.is_active
-            && reset::check(
-                bound(&user),
-                &link.token,
-                self.secret_key.expose(),
-                RESET_TIMEOUT,
-                self.clock.now(),
-            );
+            && self
+                .keyring
+                .secret_keys()
+                .any(|key| reset::check(bound(&user), &link.token, key.expose(), RESET_TIMEOUT, now));
         if holds { Ok(user) } else { Err(gone) }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mnemosyne_domain::ports::{RegisteredModel, RegisteredModels, Relational, ServerAnswer, ServerRefusal};
 use mnemosyne_domain::{
-    ApiKey, KeyChange, ModelTarget, Page, PageRequest, Principal, Provider, ProviderDraft, ProviderKey,
-    ProviderKind, ProviderLimits, ProviderModel, ProviderUid, StoreError, StoreResult,
+    ApiKey, AuditEvent, KeyChange, ModelTarget, Page, PageRequest, Principal, Provider, ProviderDraft,
+    ProviderKey, ProviderKind, ProviderLimits, ProviderModel, ProviderUid, StoreError, StoreResult,
 };
 
 use crate::context::Services;
@@ -332,10 +332,18 @@ impl Services {
             .create_provider(&draft, sealed.as_deref(), now)
             .await;
         self.embedders.changed();
-        match made {
-            Err(StoreError::Conflict(_)) => Err(name_conflict("a provider", &draft.name)),
-            other => Ok(self.view(other?, &[])),
-        }
+        let made = match made {
+            Err(StoreError::Conflict(_)) => return Err(name_conflict("a provider", &draft.name)),
+            other => other?,
+        };
+        self.audited(
+            caller,
+            AuditEvent::ModelsChanged,
+            &draft.name,
+            "provider registered",
+        )
+        .await;
+        Ok(self.view(made, &[]))
     }
 
     /// Changes a server.
@@ -356,11 +364,19 @@ impl Services {
         };
         let changed = self.relational.update_provider(uid, &draft, &key, now).await;
         self.embedders.changed();
-        match changed {
-            Err(StoreError::Conflict(_)) => Err(name_conflict("a provider", &draft.name)),
-            Err(StoreError::NotFound) => Err(ServiceError::NotFound("provider")),
-            other => Ok(self.view(other?, &self.relational.models().await?)),
-        }
+        let changed = match changed {
+            Err(StoreError::Conflict(_)) => return Err(name_conflict("a provider", &draft.name)),
+            Err(StoreError::NotFound) => return Err(ServiceError::NotFound("provider")),
+            other => other?,
+        };
+        let what = match key {
+            KeyChange::Keep => "provider changed",
+            KeyChange::Remove => "provider changed, its key removed",
+            KeyChange::Replace(_) => "provider changed, its key replaced",
+        };
+        self.audited(caller, AuditEvent::ModelsChanged, &draft.name, what)
+            .await;
+        Ok(self.view(changed, &self.relational.models().await?))
     }
 
     /// What a server is to be, after every check.
@@ -421,7 +437,12 @@ impl Services {
         let removed = self.relational.delete_provider(uid).await;
         self.embedders.changed();
         match removed {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                let name = &provider.draft.name;
+                self.audited(caller, AuditEvent::ModelsChanged, name, "provider removed")
+                    .await;
+                Ok(())
+            }
             Ok(false) => Err(ServiceError::NotFound("provider")),
             Err(StoreError::Conflict(_)) => Err(ServiceError::Conflict {
                 code: "default_model",

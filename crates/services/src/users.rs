@@ -160,7 +160,8 @@ impl Services {
     }
 
     fn session_owner(&self, data: &str) -> Option<UserId> {
-        let data = session::decode(data, self.secret_key.expose())?;
+        let mut keys = self.keyring.secret_keys();
+        let data = keys.find_map(|key| session::decode(data, key.expose()))?;
         match data.get(session::USER_ID)? {
             Value::String(text) => text.parse().ok().map(UserId),
             Value::Number(number) => number.as_i64().map(UserId),

@@ -20,7 +20,12 @@ pub(super) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<E
     let options = ImportOptions {
         dry_run: args.dry_run,
         empty_means_all: args.empty_means_all,
-        fernet_keys: Vec::new(),
+        fernet_keys: context
+            .config
+            .provider_keys
+            .iter()
+            .map(|key| key.expose().to_owned())
+            .collect(),
     };
     let report = context
         .services

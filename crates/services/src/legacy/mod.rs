@@ -2,6 +2,7 @@
 //! recognised by the names and types of their columns, and everything that is not taken is reported with its reason. Doubt
 //! never widens what a token may do. May be repeated: what is here already stays as it is.
 
+mod models;
 mod recognise;
 mod values;
 
@@ -11,7 +12,8 @@ use mnemosyne_domain::ports::{ForeignTable, ForeignTables};
 use mnemosyne_domain::{LibraryUid, NewMcpToken, Principal, SigningKey, StoreError, Tool, User, UserId};
 use serde::Serialize;
 
-use self::recognise::{KeyColumns, Kind, ModelColumns, ProviderColumns, TokenColumns, recognise};
+use self::models::Servers;
+use self::recognise::{KeyColumns, Kind, TokenColumns, recognise};
 use self::values::{Names, Row};
 use crate::context::Services;
 use crate::error::ServiceResult;
@@ -158,10 +160,18 @@ impl Services {
             first_administrator: users.iter().filter(is_administrator).map(|user| user.id).min(),
         };
         let tables = source.foreign_tables().await?;
+        // Models come after their servers.
+        let mut in_order: Vec<&ForeignTable> = tables.iter().collect();
+        in_order.sort_by_key(|table| matches!(recognise(table, &tables), Kind::Models(_)));
+        let mut servers = Servers::new();
         let mut reports = Vec::with_capacity(tables.len());
-        for table in &tables {
-            reports.push(self.import_table(&import, table, &tables).await?);
+        for table in in_order {
+            reports.push(
+                self.import_table(caller, &import, table, &tables, &mut servers)
+                    .await?,
+            );
         }
+        reports.sort_by(|a, b| a.table.cmp(&b.table));
         Ok(ImportReport {
             dry_run: options.dry_run,
             tables: reports,
@@ -170,9 +180,11 @@ impl Services {
 
     async fn import_table(
         &self,
+        caller: &Principal,
         import: &Import<'_>,
         table: &ForeignTable,
         all: &[ForeignTable],
+        servers: &mut Servers,
     ) -> ServiceResult<TableReport> {
         let kind = recognise(table, all);
         let mut report = TableReport::new(&table.name, &kind);
@@ -196,8 +208,11 @@ impl Services {
                 }
                 Kind::Tokens(columns) => self.import_token(import, columns, &row, &name).await?,
                 Kind::SigningKeys(columns) => self.import_signing_key(import, columns, &row).await?,
-                Kind::Providers(columns) => provider(import, columns, &row),
-                Kind::Models(columns) => model(columns, &row),
+                Kind::Providers(columns) => {
+                    self.import_provider(caller, import, columns, (&row, &name), servers)
+                        .await?
+                }
+                Kind::Models(columns) => self.import_model(caller, columns, &row, servers).await?,
                 Kind::Jobs => Outcome::left(job_reason(&row)),
                 Kind::Profiles => Outcome::left("profiles are not taken; each user sets them anew"),
                 Kind::Django | Kind::Unknown => Outcome::left("it was not read"),
@@ -422,56 +437,6 @@ fn one_line(text: Option<&str>, most: usize) -> Option<String> {
     (!line.trim().is_empty()).then(|| line.trim().to_owned())
 }
 
-/// What is known of a server of models. Its key is looked at only to say whether it could be opened.
-fn provider(import: &Import<'_>, columns: &ProviderColumns, row: &Row) -> Outcome {
-    let url = without_credentials(values::text(row, Some(&columns.base_url)).unwrap_or("no address"));
-    let name = values::text(row, columns.name.as_ref()).unwrap_or(&url);
-    let verifies = columns
-        .verify_tls
-        .as_ref()
-        .and_then(|column| row.get(column))
-        .and_then(serde_json::Value::as_bool)
-        .unwrap_or(true);
-    let key = match values::text(row, Some(&columns.api_key)) {
-        None => "without a key".to_owned(),
-        Some(_) => match values::secret(row, &columns.api_key, &import.keys) {
-            Ok(_) => "its key can be read".to_owned(),
-            Err(why) => format!("its key cannot be read: {why}"),
-        },
-    };
-    let tls = if verifies { "" } else { ", certificate not checked" };
-    Outcome::left(format!(
-        "{name:?} at {url}{tls} ({key}): register it by hand; this version does not take servers of models"
-    ))
-}
-
-/// An address as it may be shown: what stands before an `@` in its authority is left out.
-fn without_credentials(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("//") {
-        Some((scheme, rest)) => (format!("{scheme}//"), rest),
-        None => (String::new(), url),
-    };
-    let authority = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}{}", &rest[host..])
-}
-
-fn model(columns: &ModelColumns, row: &Row) -> Outcome {
-    let name = values::text(row, Some(&columns.name)).unwrap_or("without a name");
-    let role = values::text(row, columns.role.as_ref()).unwrap_or("unknown role");
-    let dimension = values::number(row, columns.dimension.as_ref())
-        .map(|dimension| format!(", {dimension} dimensions"))
-        .unwrap_or_default();
-    let server = match row.get(&columns.provider) {
-        Some(serde_json::Value::String(id)) => id.clone(),
-        Some(id) => id.to_string(),
-        None => "unknown".to_owned(),
-    };
-    Outcome::left(format!(
-        "{name:?} ({role}{dimension}) of server {server}: register it by hand; this version does not take models"
-    ))
-}
-
 fn job_reason(row: &Row) -> String {
     let status = row
         .get("status")
@@ -486,22 +451,5 @@ fn django_note(table: &str) -> &'static str {
     match table {
         "auth_user" | "django_session" => "Used as it is.",
         _ => "Django's own; Mnemosyne leaves it alone.",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_shown_without_its_credentials() {
-        for (url, shown) in [
-            ("https://user:se@cret@host:1/v1@x", "https://host:1/v1@x"),
-            ("https://host/v1", "https://host/v1"),
-            ("user:secret@host", "host"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(without_credentials(url), shown);
-        }
     }
 }

@@ -185,6 +185,7 @@ pub fn event_title(event: &AuditEvent) -> &'static str {
         AuditEvent::TokenRevoked => "token revoked",
         AuditEvent::KeyCreated => "signing key made",
         AuditEvent::KeysRetired => "signing keys retired",
+        AuditEvent::ModelsChanged => "models changed",
         AuditEvent::LibraryDeleted => "library deleted",
         AuditEvent::ItemDeleted => "item deleted",
         AuditEvent::OriginalDownloaded => "original downloaded",
