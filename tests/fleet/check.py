@@ -18,6 +18,7 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS / "support"))
 from embedder import Embedder  # noqa: E402
 from fleet import PASSWORD, USER, Fleet, Unavailable, eventually  # noqa: E402
+import s3  # noqa: E402 (beside the launcher, which `fleet` finds)
 from mnemosyne import Checks  # noqa: E402
 
 DOCUMENTS = 24
@@ -76,6 +77,21 @@ def probes(checks, fleet):
         assert fleet.command("healthcheck", "worker", "--hostname", "w1@%h").stdout == "ok\n"
         missing = fleet.command("healthcheck", "worker", "--hostname", "nobody@%h", check=False)
         assert missing.returncode == 1 and "no answer" in missing.stderr, missing
+    with checks.that("the probe of the deployment document for a worker, in Celery's words"):
+        host = socket.gethostname()
+        ping = ("celery", "-A", "mnemosyne", "inspect", "ping", "-d")
+        answer = fleet.command(*ping, f"celery@{host}").stdout
+        assert f"celery@{host}: OK" in answer and "pong" in answer and "1 node online." in answer, answer
+        missing = fleet.command(*ping, f"nobody@{host}", "-t", "2", check=False)
+        assert missing.returncode == 69 and "No nodes replied" in missing.stderr, missing
+    with checks.that("the credentials of the Daedalus bucket read it, and write nothing"):
+        environment = fleet.environment_of("worker")
+        keys = environment["DAEDALUS_S3_ACCESS_KEY_ID"], environment["DAEDALUS_S3_SECRET_ACCESS_KEY"]
+        fleet.put("uploads/there.txt", b"there")
+        assert s3.request("GET", fleet.s3.endpoint, "daedalus/uploads/there.txt", *keys)[0] == 200
+        assert s3.request("PUT", fleet.s3.endpoint, "daedalus/uploads/new.txt", *keys, b"new")[0] == 403
+        assert s3.request("DELETE", fleet.s3.endpoint, "daedalus/uploads/there.txt", *keys)[0] == 403
+        assert s3.request("GET", fleet.s3.endpoint, "mnemosyne-content", *keys)[0] == 403
 
 
 def main_job(checks, fleet):

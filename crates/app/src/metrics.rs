@@ -281,6 +281,7 @@ mod tests {
                 "mnemosyne_http_requests_in_flight gauge",
                 "mnemosyne_jobs gauge",
                 "mnemosyne_jobs_failed gauge",
+                "mnemosyne_cache_calls_total counter",
             ]
         );
     }

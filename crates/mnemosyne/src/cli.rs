@@ -90,6 +90,48 @@ pub(crate) enum Command {
     Openapi,
     /// Ask a running server whether it is alive
     Healthcheck(HealthcheckArgs),
+    /// Write the static files into a folder, for a web server
+    StaticInit(StaticInitArgs),
+    /// Ask workers over the broker, in Celery's words: `celery -A mnemosyne inspect ping -d celery@HOST`
+    Celery(CeleryArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StaticInitArgs {
+    /// The folder; files of the version before stay in it
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CeleryArgs {
+    /// Accepted as Celery takes it: there is one application
+    #[arg(short = 'A', long = "app", value_name = "APP")]
+    pub(crate) app: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: CeleryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CeleryCommand {
+    /// Ask workers about themselves
+    #[command(subcommand)]
+    Inspect(CeleryInspect),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CeleryInspect {
+    /// Whether a worker is there
+    Ping(CeleryPingArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CeleryPingArgs {
+    /// Names of workers, separated by commas; the one that runs here by default
+    #[arg(short = 'd', long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) destination: Vec<String>,
+    /// How many seconds an answer may take
+    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub(crate) timeout: f32,
 }
 
 #[derive(Debug, Args, Default)]

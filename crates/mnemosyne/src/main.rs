@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse_from(cli::normalise(std::env::args_os()));
     let command = cli.command.unwrap_or(Command::Serve(ServeArgs::default()));
-    // These two say nothing about this machine and need none of its settings.
+    // These say nothing about this machine and need none of its settings.
     match &command {
         Command::Openapi => return commands::offline::openapi(),
         Command::Config(args) if args.markdown => return commands::offline::settings_table(),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod celery;
 mod documents;
 mod healthcheck;
 mod import_django;
@@ -13,6 +14,7 @@ mod providers;
 mod reembed;
 mod search;
 mod setup;
+mod static_init;
 mod tokens;
 
 use std::process::ExitCode;
@@ -36,6 +38,8 @@ pub(crate) async fn run(command: Command, config: Config) -> anyhow::Result<Exit
         Command::Chunk(args) => documents::chunk(args, &config).await,
         Command::Models(command) => models::run(command, &config).await,
         Command::Healthcheck(args) => healthcheck::run(&args, &config).await,
+        Command::StaticInit(args) => static_init::run(&args),
+        Command::Celery(args) => celery::run(args, &config).await,
         Command::Config(_) => offline::config(),
         Command::Openapi => Ok(offline::openapi()),
         other => {
@@ -79,6 +83,8 @@ async fn with_store(command: Command, context: &context::Context) -> anyhow::Res
         | Command::Chunk(_)
         | Command::Models(_)
         | Command::Healthcheck(_)
+        | Command::StaticInit(_)
+        | Command::Celery(_)
         | Command::Config(_)
         | Command::Openapi => bail!("this command does not work on the data folder"),
     }

@@ -3,6 +3,7 @@
 //! never widens what a token may do. May be repeated: what is here already stays as it is.
 
 mod models;
+mod profiles;
 mod recognise;
 mod values;
 
@@ -214,7 +215,7 @@ impl Services {
                 }
                 Kind::Models(columns) => self.import_model(caller, columns, &row, servers).await?,
                 Kind::Jobs => Outcome::left(job_reason(&row)),
-                Kind::Profiles => Outcome::left("profiles are not taken; each user sets them anew"),
+                Kind::Profiles(columns) => self.import_profile(import, columns, &row).await?,
                 Kind::Django | Kind::Unknown => Outcome::left("it was not read"),
             };
             report.add(name, outcome);

@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Providers(ProviderColumns),
     Models(ModelColumns),
     Jobs,
-    Profiles,
+    Profiles(ProfileColumns),
     Unknown,
 }
 
@@ -27,7 +27,7 @@ impl Kind {
             Self::Providers(_) => "providers",
             Self::Models(_) => "models",
             Self::Jobs => "jobs",
-            Self::Profiles => "profiles",
+            Self::Profiles(_) => "profiles",
             Self::Unknown => "unknown",
         }
     }
@@ -62,6 +62,13 @@ pub(super) struct ProviderColumns {
     pub(super) base_url: String,
     pub(super) api_key: String,
     pub(super) verify_tls: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ProfileColumns {
+    pub(super) user: String,
+    pub(super) time_zone: Option<String>,
+    pub(super) theme: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +143,16 @@ pub(super) fn recognise(table: &ForeignTable, all: &[ForeignTable]) -> Kind {
     if has(&["status"], is_text) && has(&["content_hash"], is_text) && has(&["source_ref"], is_text) {
         return Kind::Jobs;
     }
-    if has(&["user_id"], is_number) && has(&["time_zone", "timezone", "theme"], is_text) {
-        return Kind::Profiles;
+    if let Some(user) = column(table, &["user_id"], is_number) {
+        let time_zone = column(table, &["time_zone", "timezone"], is_text);
+        let theme = column(table, &["theme"], is_text);
+        if time_zone.is_some() || theme.is_some() {
+            return Kind::Profiles(ProfileColumns {
+                user,
+                time_zone,
+                theme,
+            });
+        }
     }
     Kind::Unknown
 }
