@@ -342,7 +342,7 @@ FORMER = """
         last_used_at timestamptz);
     CREATE TABLE mcp_server_mcptoken_collections (id bigserial PRIMARY KEY, mcptoken_id bigint NOT NULL, collection_id text);
     CREATE TABLE mcp_server_mcpsigningkey (id bigserial PRIMARY KEY, kid varchar(64) NOT NULL, secret_hex text,
-        is_active boolean NOT NULL DEFAULT true, created_at timestamptz NOT NULL DEFAULT now());
+        is_active boolean NOT NULL DEFAULT true, created_at timestamptz NOT NULL DEFAULT now(), expires_at timestamptz);
     CREATE TABLE llm_manager_llmapi (id bigserial PRIMARY KEY, name varchar(100), base_url varchar(500), api_key text,
         verify_ssl boolean NOT NULL DEFAULT true);
     CREATE TABLE llm_manager_llmmodel (id bigserial PRIMARY KEY, api_id bigint REFERENCES llm_manager_llmapi (id),
@@ -407,6 +407,7 @@ def fill_former(name):
         for kid, secret, _ in keys:
             cursor.execute("INSERT INTO mcp_server_mcpsigningkey (kid, secret_hex) VALUES (%s, %s)", [kid, secret])
         cursor.execute("INSERT INTO mcp_server_mcpsigningkey (kid, secret_hex, is_active) VALUES ('retired', %s, false)", ["0a" * 32])
+        cursor.execute("INSERT INTO mcp_server_mcpsigningkey (kid, secret_hex, expires_at) VALUES ('over', %s, '2026-01-01')", ["0e" * 32])
         cursor.execute("INSERT INTO llm_manager_llmapi (name, base_url, api_key, verify_ssl) VALUES "
                        "('vllm', 'https://models.example.org/v1', %s, false)", [Fernet(own).encrypt(b"sk-very-secret").decode()])
         cursor.execute("INSERT INTO llm_manager_llmmodel (api_id, name, model_type, vector_dimension) VALUES (1, 'qwen', 'embedding', 4096)")
@@ -454,7 +455,7 @@ def the_former_system_is_taken_over(checks):
         first = imported()
         with checks.that("tokens and keys are taken, and everything that is left is named with its reason"):
             for table, expected in (("mcp_server_mcptoken", [(t[0], t[-1]) for t in tokens] + [("broken", "no SHA-256")]),
-                                    ("mcp_server_mcpsigningkey", [(k[0], k[-1]) for k in keys] + [("retired", "not in use")])):
+                                    ("mcp_server_mcpsigningkey", [(k[0], k[-1]) for k in keys] + [("retired", "not in use"), ("over", "expired")])):
                 left = {row["row"]: row["why"] for row in first[table]["left"]}
                 for number, (title, outcome) in enumerate(expected, 1):
                     why = left.pop(str(number), "taken")

@@ -246,7 +246,9 @@ def real(checks, names, folder, static):
             basic["Content-Type"] = f"multipart/form-data; boundary={boundary}"
             status, _, text = ask("POST", "/library/api/ingest/", basic, body)
             assert status == 202, (status, text[:300], (folder / "nginx.log").read_text()[-1500:])
-            assert "hush" not in (folder / "nginx.log").read_text()
+            assert ask("GET", "/accounts/reset/MQ/hush-hush/")[0] == 404
+            log = (folder / "nginx.log").read_text()
+            assert "hush" not in log and "/accounts/reset/..." in log
     with checks.that("with app stopped, the health of MCP is what /healthz says"):
         only_mcp = Echo.__new__(Echo)
         listener = socket.create_server((MCP, 8001))
@@ -259,6 +261,8 @@ def real(checks, names, folder, static):
             client.close()
 
         threading.Thread(target=serve, daemon=True).start()
+        assert ask("GET", "/accounts/reset/MQ/hush-hush/")[0] == 503
+        assert "hush" not in (folder / "nginx.log").read_text()
         assert ask("GET", "/healthz")[0] == 200
         assert only_mcp.path == b"/mcp/health", only_mcp.path
         listener.close()

@@ -251,8 +251,9 @@ pub const SETTINGS: &[Setting] = &[
         "MNEMOSYNE_TRUSTED_PROXIES",
         Roles::APP_MCP,
         Some("127.0.0.0/8,::1"),
-        "127.0.0.0/8,::1,10.10.0.0/24",
-        "Addresses and networks whose `X-Forwarded-Proto`, `-For` and `-Host` are believed.",
+        "127.0.0.0/8,::1,172.16.0.0/12,10.10.0.0/24",
+        "Addresses and networks whose `X-Forwarded-Proto`, `-For` and `-Host` are believed: every proxy on the way, the one in the next \
+         container and the balancer. Where one is missing, all its clients are taken for one, which sign in, and are slowed down, together.",
     ),
     Setting::new(
         HTTP,

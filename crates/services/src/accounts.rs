@@ -15,6 +15,7 @@ use tokio::sync::SemaphorePermit;
 use crate::context::{SecretKey, Services};
 use crate::error::{ServiceError, ServiceResult};
 use crate::operators::has_usable_password;
+use crate::origin;
 use crate::permission::{self, Action};
 use crate::throttle::Buckets;
 use crate::validate::Problems;
@@ -66,11 +67,7 @@ pub(crate) fn principal(user: &User) -> Principal {
 impl Services {
     pub(crate) async fn hash_password(&self, password: &str) -> ServiceResult<String> {
         let password = password.to_owned();
-        let _permit = self
-            .password_gate
-            .acquire()
-            .await
-            .map_err(|e| ServiceError::Internal(e.to_string()))?;
+        let _permit = self.password_permit().await?;
         tokio::task::spawn_blocking(move || password::hash(&password))
             .await
             .map_err(|e| ServiceError::Internal(e.to_string()))
@@ -82,15 +79,19 @@ impl Services {
         password: &str,
         encoded: Option<String>,
     ) -> ServiceResult<Verdict> {
-        let permit = self
-            .password_gate
-            .acquire()
-            .await
-            .map_err(|e| ServiceError::Internal(e.to_string()))?;
+        let permit = self.password_permit().await?;
         Self::verify_beside(&permit, password, encoded).await
     }
 
-    async fn verify_beside(
+    /// The turn to check a password: there are as many as cores.
+    pub(crate) async fn password_permit(&self) -> ServiceResult<SemaphorePermit<'_>> {
+        self.password_gate
+            .acquire()
+            .await
+            .map_err(|e| ServiceError::Internal(e.to_string()))
+    }
+
+    pub(crate) async fn verify_beside(
         _permit: &SemaphorePermit<'_>,
         password: &str,
         encoded: Option<String>,
@@ -113,11 +114,7 @@ impl Services {
     async fn check_credentials(&self, username: &str, password: &str, way: &str) -> ServiceResult<User> {
         let buckets = Buckets::of(username);
         self.require_patience(&buckets).await?;
-        let permit = self
-            .password_gate
-            .acquire()
-            .await
-            .map_err(|e| ServiceError::Internal(e.to_string()))?;
+        let permit = self.password_permit().await?;
         // Others may have failed while this one waited for its turn.
         self.require_patience(&buckets).await?;
         let user = self.relational.user_by_name(username).await?;
@@ -150,7 +147,8 @@ impl Services {
     }
 
     /// Signs in with a name and a password: for HTTP Basic. A success is remembered for a minute under a keyed hash, and
-    /// believed only while the stored password hash is the same and the user active.
+    /// believed only while the stored password hash is the same and the user active, and only at the address that it came
+    /// from: elsewhere a guess must not be told apart from a right password without the throttle.
     pub async fn authenticate_basic(&self, username: &str, password: &str) -> ServiceResult<Principal> {
         let key = self.basic_cache_entry(username, password);
         if let Some(remembered) = self.cache.get(&key).await {
@@ -175,6 +173,9 @@ impl Services {
         let digest = Hmac::<Sha256>::new_from_slice(&self.basic_cache_key).map(|mut mac| {
             mac.update(&(username.len() as u64).to_be_bytes());
             mac.update(username.as_bytes());
+            let network = origin::network(origin::address());
+            mac.update(&(network.len() as u64).to_be_bytes());
+            mac.update(network.as_bytes());
             mac.update(password.as_bytes());
             hex::encode(mac.finalize().into_bytes())
         });

@@ -43,7 +43,11 @@ impl Services {
                 is_staff: true,
             };
             return match self.relational.create_user(user, self.clock.now()).await {
-                Ok(_) => Ok(Ensured::Created),
+                Ok(_) => {
+                    self.audited(caller, AuditEvent::UserCreated, &username, "administrator")
+                        .await;
+                    Ok(Ensured::Created)
+                }
                 Err(StoreError::Conflict(_)) => Err(taken(&username, "was made at the same moment")),
                 Err(error) => Err(error.into()),
             };
@@ -102,6 +106,8 @@ impl Services {
                 }
             } else {
                 self.relational.revoke_token(known.id, Some(owner), now).await?;
+                self.audited(caller, AuditEvent::TokenRevoked, &known.name, "it had expired")
+                    .await;
             }
         }
         self.create_token(caller, Some(owner), request)

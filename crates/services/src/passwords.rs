@@ -71,13 +71,18 @@ impl Services {
         let user = self.own_account(caller).await?;
         let buckets = Buckets::of(&user.username);
         self.require_patience(&buckets).await?;
-        if old.len() > password_rules::MAX_BYTES
-            || !matches!(
-                self.verify_password(old, Some(user.password.clone())).await?,
-                Verdict::Right | Verdict::RightButWeak
-            )
-        {
-            self.count_failure(&buckets).await?;
+        let is_right = old.len() <= password_rules::MAX_BYTES && {
+            let permit = self.password_permit().await?;
+            // Others may have failed while this one waited for its turn.
+            self.require_patience(&buckets).await?;
+            let verdict = Self::verify_beside(&permit, old, Some(user.password.clone())).await?;
+            let is_right = matches!(verdict, Verdict::Right | Verdict::RightButWeak);
+            if !is_right {
+                self.count_failure(&buckets).await?;
+            }
+            is_right
+        };
+        if !is_right {
             return Err(ServiceError::field(
                 "old_password",
                 "Your old password was entered incorrectly. Please enter it again.",

@@ -124,8 +124,9 @@ impl Services {
         if known.failures >= MAILS {
             return Ok(false);
         }
-        self.relational.note_failure(bucket, now, now - MEMORY).await?;
-        Ok(true)
+        // Many may have read the same count: what this one makes of it decides.
+        let counted = self.relational.note_failure(bucket, now, now - MEMORY).await?;
+        Ok(counted.failures <= MAILS)
     }
 
     /// Removes what is known of attempts long ago.

@@ -103,6 +103,7 @@ pub(super) async fn stage_item(database: &Database, item: NewItem) -> StoreResul
     // The text may be cut otherwise this time: nothing of the earlier run stays. What an earlier run wrote of a large
     // item goes in parts before, so that the transaction below stays small.
     let create = create_item(&item)?;
+    let mut swept = false;
     for _ in 0..2 {
         let (item, create) = (item.clone(), create.clone());
         let (earlier, anew) = database
@@ -140,12 +141,15 @@ pub(super) async fn stage_item(database: &Database, item: NewItem) -> StoreResul
             })
             .await?;
         match earlier {
-            None if anew => {
+            None if anew || swept => {
                 removal::remove_orphans(database).await?;
                 return Ok(());
             }
             None => return Ok(()),
-            Some(retired) => removal::sweep(database, retired.items()).await?,
+            Some(retired) => {
+                removal::sweep(database, retired.items()).await?;
+                swept = true;
+            }
         }
     }
     Err(StoreError::Unavailable(

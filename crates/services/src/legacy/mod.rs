@@ -10,7 +10,9 @@ mod values;
 use chrono::{DateTime, Utc};
 use mnemosyne_crypto::fernet;
 use mnemosyne_domain::ports::{ForeignTable, ForeignTables};
-use mnemosyne_domain::{LibraryUid, NewMcpToken, Principal, SigningKey, StoreError, Tool, User, UserId};
+use mnemosyne_domain::{
+    AuditEvent, LibraryUid, NewMcpToken, Principal, SigningKey, StoreError, Tool, User, UserId,
+};
 use serde::Serialize;
 
 use self::models::Servers;
@@ -207,8 +209,8 @@ impl Services {
                 Kind::Tokens(_) if restricted.contains(&name) => {
                     Outcome::left("another table restricts it, and only a list in its own row is understood")
                 }
-                Kind::Tokens(columns) => self.import_token(import, columns, &row, &name).await?,
-                Kind::SigningKeys(columns) => self.import_signing_key(import, columns, &row).await?,
+                Kind::Tokens(columns) => self.import_token(caller, import, columns, &row, &name).await?,
+                Kind::SigningKeys(columns) => self.import_signing_key(caller, import, columns, &row).await?,
                 Kind::Providers(columns) => {
                     self.import_provider(caller, import, columns, (&row, &name), servers)
                         .await?
@@ -226,6 +228,7 @@ impl Services {
 
     async fn import_token(
         &self,
+        caller: &Principal,
         import: &Import<'_>,
         columns: &TokenColumns,
         row: &Row,
@@ -240,6 +243,9 @@ impl Services {
         }
         if values::is_retired(row) {
             return Ok(Outcome::left("it is not in use any more"));
+        }
+        if let Some(column) = &columns.doubtful {
+            return Ok(Outcome::left(not_understood(column)));
         }
         let expires_at = values::time(row, columns.expires.as_ref());
         if values::text(row, columns.expires.as_ref()).is_some() && expires_at.is_none() {
@@ -303,12 +309,13 @@ impl Services {
         };
         let created = values::time(row, columns.created.as_ref()).unwrap_or(import.now);
         let last_used = values::time(row, columns.last_used.as_ref());
-        self.store_token(token, created, last_used).await
+        self.store_token(caller, token, created, last_used).await
     }
 
     /// Stores a token under its name, or the next one that its owner has free.
     async fn store_token(
         &self,
+        caller: &Principal,
         token: NewMcpToken,
         created: DateTime<Utc>,
         last_used: Option<DateTime<Utc>>,
@@ -327,6 +334,9 @@ impl Services {
                     if let Some(last_used) = last_used {
                         self.relational.touch_token(stored.id, last_used).await?;
                     }
+                    let subject = format!("{} ({}…)", stored.name, stored.prefix);
+                    self.audited(caller, AuditEvent::TokenCreated, &subject, "imported")
+                        .await;
                     return Ok(Outcome::Taken);
                 }
                 Err(StoreError::Conflict("digest")) => return Ok(Outcome::Known),
@@ -339,6 +349,7 @@ impl Services {
 
     async fn import_signing_key(
         &self,
+        caller: &Principal,
         import: &Import<'_>,
         columns: &KeyColumns,
         row: &Row,
@@ -364,6 +375,20 @@ impl Services {
         if values::is_retired(row) {
             return Ok(Outcome::left("it is not in use any more"));
         }
+        if let Some(column) = &columns.doubtful {
+            return Ok(Outcome::left(not_understood(column)));
+        }
+        if values::text(row, columns.expires.as_ref()).is_some() {
+            match values::time(row, columns.expires.as_ref()) {
+                None => return Ok(Outcome::left("the end of its validity cannot be read")),
+                Some(end) if end <= import.now => return Ok(Outcome::left("it has expired")),
+                Some(_) => {
+                    return Ok(Outcome::left(
+                        "its validity ends, and keys here have no end: make a new one",
+                    ));
+                }
+            }
+        }
         let secret = match secret {
             Ok(secret) if secret.len() >= MIN_KEY => secret,
             Ok(_) => {
@@ -383,11 +408,19 @@ impl Services {
             retired_at: None,
         };
         match self.relational.create_signing_key(key, false).await {
-            Ok(()) => Ok(Outcome::Taken),
+            Ok(()) => {
+                self.audited(caller, AuditEvent::KeyCreated, kid, "imported")
+                    .await;
+                Ok(Outcome::Taken)
+            }
             Err(StoreError::Conflict(_)) => Ok(Outcome::Known),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn not_understood(column: &str) -> String {
+    format!("its column {column} limits it, and is of a type that is not understood")
 }
 
 /// The names of the rows that another table says more about.

@@ -112,10 +112,13 @@ impl Services {
         let Some(provider) = provider else {
             return Ok(Outcome::Taken);
         };
-        let is_known =
-            self.relational.models().await?.iter().any(|model| {
-                model.provider == *provider && model.draft.name == name && model.draft.role == role
-            });
+        let is_known = self.relational.models().await?.iter().any(|model| {
+            model.provider == *provider
+                && model.draft.name == name
+                && model.draft.role == role
+                && (role != ModelRole::Embedding
+                    || model.draft.dimension.map(|known| known as u64) == dimension)
+        });
         if is_known {
             return Ok(Outcome::Known);
         }

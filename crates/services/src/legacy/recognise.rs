@@ -35,6 +35,8 @@ impl Kind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenColumns {
+    /// A column that limits rows, and is not understood.
+    pub(super) doubtful: Option<String>,
     pub(super) digest: String,
     pub(super) name: Option<String>,
     pub(super) prefix: Option<String>,
@@ -51,6 +53,9 @@ pub(super) struct TokenColumns {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeyColumns {
+    pub(super) expires: Option<String>,
+    /// A column that limits rows, and is not understood.
+    pub(super) doubtful: Option<String>,
     pub(super) kid: String,
     pub(super) secret: String,
     pub(super) created: Option<String>,
@@ -119,6 +124,26 @@ fn column(table: &ForeignTable, names: &[&str], fits: fn(&str) -> bool) -> Optio
     })
 }
 
+/// A column of one of these names whose type does not fit: what it says of a row is not understood.
+fn misfit(table: &ForeignTable, names: &[&str], fits: fn(&str) -> bool) -> Option<String> {
+    table
+        .columns
+        .iter()
+        .find(|column| names.contains(&column.name.as_str()) && !fits(&column.kind))
+        .map(|column| column.name.clone())
+}
+
+const EXPIRES: &[&str] = &["expires_at", "expires", "expiry", "valid_until"];
+const TOOLS: &[&str] = &["allowed_tools", "tools", "tool_allowlist", "tool_names"];
+const LIBRARIES: &[&str] = &[
+    "allowed_libraries",
+    "libraries",
+    "library_uids",
+    "allowed_library_uids",
+];
+/// What a column that limits a token is about.
+const LIMITS: [&str; 6] = ["tool", "librar", "collection", "workspace", "scope", "permission"];
+
 const NAMES: &[&str] = &["name", "label", "title", "display_name"];
 const CREATED: &[&str] = &["created_at", "created", "date_created", "created_on"];
 
@@ -174,6 +199,8 @@ fn signing_keys(table: &ForeignTable) -> Option<KeyColumns> {
         kid: column(table, &["kid", "key_id"], is_text)?,
         secret: column(table, &secrets, is_secret)?,
         created: column(table, CREATED, is_time),
+        expires: column(table, EXPIRES, is_time),
+        doubtful: misfit(table, EXPIRES, is_time),
     })
 }
 
@@ -206,38 +233,34 @@ fn tokens(table: &ForeignTable, all: &[ForeignTable]) -> Option<TokenColumns> {
         name: column(table, NAMES, is_text),
         prefix: column(table, &["prefix", "token_prefix", "key_prefix"], is_text),
         owner: column(table, &["user_id", "owner_id", "created_by_id"], is_number),
-        tools: column(
-            table,
-            &["allowed_tools", "tools", "tool_allowlist", "tool_names"],
-            is_list,
-        ),
-        libraries: column(
-            table,
-            &[
-                "allowed_libraries",
-                "libraries",
-                "library_uids",
-                "allowed_library_uids",
-            ],
-            is_list,
-        ),
+        tools: column(table, TOOLS, is_list),
+        libraries: column(table, LIBRARIES, is_list),
+        doubtful: misfit(table, TOOLS, is_list)
+            .or_else(|| misfit(table, LIBRARIES, is_list))
+            .or_else(|| misfit(table, EXPIRES, is_time)),
         workspace: column(table, &["workspace_id", "workspace"], is_reference),
         created: column(table, CREATED, is_time),
-        expires: column(
-            table,
-            &["expires_at", "expires", "expiry", "valid_until"],
-            is_time,
-        ),
+        expires: column(table, EXPIRES, is_time),
         last_used: column(table, &["last_used_at", "last_used", "last_seen_at"], is_time),
         relations: all.iter().filter_map(|other| relation(table, other)).collect(),
     })
 }
 
-/// Whether another table is one that Django makes for a many-to-many field of this one: `app_model_field`, with a column
-/// `model_id`.
+/// Whether another table may limit the rows of this one: with a column `model_id`, it is one that Django makes for a
+/// many-to-many field (`app_model_field`), or one of its own that says something of tools, libraries and the like.
 fn relation(table: &ForeignTable, other: &ForeignTable) -> Option<(String, String)> {
-    let rest = other.name.strip_prefix(&table.name)?;
-    if !rest.starts_with('_') {
+    if other.name == table.name {
+        return None;
+    }
+    let is_djangos = other
+        .name
+        .strip_prefix(&table.name)
+        .is_some_and(|rest| rest.starts_with('_'));
+    let limits = other
+        .columns
+        .iter()
+        .any(|column| LIMITS.iter().any(|word| column.name.contains(word)));
+    if !is_djangos && !limits {
         return None;
     }
     let names_it = |name: &&str| {
@@ -339,6 +362,48 @@ pub(super) mod tests {
                     kind: kind.to_owned(),
                 })
                 .collect(),
+        }
+    }
+
+    #[test]
+    fn what_limits_a_row_and_is_not_understood_is_noticed() {
+        let token = |columns: &str| match recognise(
+            &table(&format!("app_mcptoken: token_hash text, {columns}")),
+            &[],
+        ) {
+            Kind::Tokens(columns) => columns.doubtful,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            token("expires_at timestamp with time zone, allowed_tools jsonb"),
+            None
+        );
+        assert_eq!(token("expires_at date").as_deref(), Some("expires_at"));
+        assert_eq!(
+            token("allowed_tools USER-DEFINED").as_deref(),
+            Some("allowed_tools")
+        );
+        assert_eq!(token("libraries integer").as_deref(), Some("libraries"));
+        match recognise(&table("app_key: kid text, secret text, valid_until bigint"), &[]) {
+            Kind::SigningKeys(columns) => assert_eq!(columns.doubtful.as_deref(), Some("valid_until")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_table_of_its_own_may_limit_tokens() {
+        let tokens = table("app_mcptoken: id bigint, token_hash text");
+        for (line, limits) in [
+            (
+                "app_mcptoken_libraries: mcptoken_id bigint, library_id bigint",
+                true,
+            ),
+            ("app_tokenlibrary: token_id bigint, library_id bigint", true),
+            ("app_grant: mcptoken_id bigint, tool_name text", true),
+            ("app_usage: token_id bigint, at timestamp with time zone", false),
+            ("app_other: id bigint, library_id bigint", false),
+        ] {
+            assert_eq!(relation(&tokens, &table(line)).is_some(), limits, "{line}");
         }
     }
 
