@@ -162,6 +162,9 @@ class Bench:
         took = time.monotonic() - began
         wrong = self.stack.sql(f"SELECT count(*) FROM mnemosyne_job WHERE status <> 'completed' OR chunks <> {CHUNKS}")
         assert wrong == [["0"]], wrong
+        again = self.stack.sql("SELECT source_ref, attempts FROM mnemosyne_job WHERE attempts > 1")
+        if again:
+            print(f"    tried more than once: {again}")
         return took
 
     def throughput(self):
