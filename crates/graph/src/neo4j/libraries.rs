@@ -363,10 +363,6 @@ pub(super) async fn adopt_model(
     space: &VectorSpace,
     names: Names,
 ) -> StoreResult<VectorSpace> {
-    // Every item asks, and only the first of a library changes something.
-    if let Some(known) = model_of(database, uid).await? {
-        return Ok(known);
-    }
     let adopted = database
         .write(
             (uid.clone(), space.clone(), names),
