@@ -26,9 +26,10 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 import engine as docker_engine  # noqa: E402
 from engine import BASE_IMAGE, PATH, PROJECT, Engine, dependencies_layer  # noqa: E402
-from fleet import Deployment, PASSWORD, USER, Unavailable, eventually  # noqa: E402
+from fleet import PASSWORD, USER, Deployment, Unavailable  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
-from place import FOLDER, HOSTS, PUBLIC, STRANGER, Place  # noqa: E402
+from place import FOLDER, PUBLIC, STRANGER, Place  # noqa: E402
+from waiting import eventually  # noqa: E402
 
 IMAGE = "git.helu.ca/r/mnemosyne"
 BUILT, LATER = "mnemosyne:built", "mnemosyne:later"

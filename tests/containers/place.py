@@ -14,9 +14,9 @@ import sys
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 from embedder import Embedder  # noqa: E402
-from fleet import eventually  # noqa: E402
 from launcher import Servers, nasty_password, spawn  # noqa: E402
 from names import Names  # noqa: E402
+from waiting import eventually, reachable  # noqa: E402
 
 FOLDER = pathlib.Path("/opt/mnemosyne")
 PUBLIC = "mnemosyne.ouranos.helu.ca"
@@ -34,13 +34,6 @@ def run(*arguments, **options):
 def quoted(value):
     """A value of an .env file, as Compose reads it."""
     return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
-
-
-def listens(address, port):
-    with contextlib.suppress(OSError):
-        socket.create_connection((address, port), 5).close()
-        return True
-    return False
 
 
 class Place:
@@ -101,7 +94,7 @@ class Place:
         with open(self.folder / f"{name}.log", "wb") as log:
             process = spawn([str(argument) for argument in arguments], signal.SIGTERM, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            eventually(lambda: process.poll() is not None or listens(*address), f"{name} does not listen")
+            eventually(lambda: process.poll() is not None or reachable(*address), f"{name} does not listen")
             assert process.poll() is None, (self.folder / f"{name}.log").read_text()
             yield
         finally:

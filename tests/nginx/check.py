@@ -5,7 +5,6 @@ library only; Linux.
     check.py        with MNEMOSYNE_EXECUTABLE set; ends with 125 where it cannot run
 """
 
-import contextlib
 import gzip
 import http.client
 import json
@@ -13,58 +12,23 @@ import os
 import pathlib
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 from launcher import Unavailable, apt_install  # noqa: E402
 from mnemosyne import Checks, Server  # noqa: E402
+from names import Names  # noqa: E402
+from waiting import PATIENCE, eventually, reachable  # noqa: E402
 
 CONFIGURATION = TESTS.parent / "nginx" / "mnemosyne.conf"
 # Addresses of this namespace: what a name means may change while nginx runs.
 APP, APP_MOVED, MCP = "127.0.1.1", "127.0.1.2", "127.0.1.3"
 BALANCER, STRANGER = "10.10.0.2", "198.51.100.7"
-PATIENCE = 60
-
-
-def eventually(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return found
-
-
-class Names:
-    """The name server of Docker's networks: knows `app` and `mcp`, and says how often it was asked."""
-
-    def __init__(self):
-        self.known = {}
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.11", 53))
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            question, client = self.socket.recvfrom(512)
-            name, end = [], 12
-            while question[end]:
-                name.append(question[end + 1:end + 1 + question[end]].decode())
-                end += 1 + question[end]
-            asked = question[12:end + 5]
-            address = self.known.get(".".join(name))
-            flags = 0x8180 if address else 0x8183
-            head = question[:2] + struct.pack(">HHHHH", flags, 1, 1 if address else 0, 0, 0)
-            answer = b""
-            if address:
-                answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 5, 4) + socket.inet_aton(address)
-            self.socket.sendto(head + asked + answer, client)
 
 
 def ask(method, path, headers=None, body=None, source="127.0.0.1"):
@@ -267,12 +231,6 @@ def real(checks, names, folder, static):
         assert only_mcp.path == b"/mcp/health", only_mcp.path
         listener.close()
         assert ask("GET", "/live/")[0] == 503
-
-
-def reachable(host, port):
-    with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
-        return True
-    return False
 
 
 def main():

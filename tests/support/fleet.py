@@ -17,22 +17,11 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "services"))
 from launcher import Servers, Unavailable  # noqa: E402, F401
+from waiting import PATIENCE, eventually  # noqa: E402
 
-PATIENCE = 120
 SERVICES = ("postgres", "neo4j-5", "rabbitmq", "minio", "memcached")
 USER, PASSWORD = "daedalus-service", "a-pass:word/with#odd%parts"
 DAEDALUS_ONLY = ("DAEDALUS_S3_",)
-
-
-def eventually(condition, what, patience=PATIENCE):
-    """What the condition returns, once that is true."""
-    deadline = time.monotonic() + patience
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, what() if callable(what) else what
-        time.sleep(0.05)
 
 
 class Role:

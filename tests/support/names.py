@@ -6,9 +6,10 @@ import threading
 
 
 class Names:
-    """Answers on port 53 of an address; `known` maps names to addresses and may change at any time."""
+    """Answers on port 53 of an address, without one as Docker does in its networks; `known` maps names to addresses and may
+    change at any time."""
 
-    def __init__(self, address, known=()):
+    def __init__(self, address="127.0.0.11", known=()):
         self.known = dict(known)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((address, 53))

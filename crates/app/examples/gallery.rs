@@ -1242,6 +1242,7 @@ fn connect_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
     let page = || ConnectPage {
         frame: frame("Connect", Some(Section::Connect)),
         mcp_url: "http://127.0.0.1:8001/mcp/".to_owned(),
+        can_test: true,
         new_token: None,
         form: TokenForm {
             expires_in: Field::of("90d"),

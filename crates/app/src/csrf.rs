@@ -314,6 +314,7 @@ mod tests {
             client: None,
             scheme,
             host: "own.example".into(),
+            via_proxy: false,
         }
     }
 

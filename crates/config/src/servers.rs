@@ -111,6 +111,18 @@ const REQUIRED: [(&str, &[Role]); 15] = [
     ("DAEDALUS_S3_SECRET_ACCESS_KEY", &[Role::Worker]),
 ];
 
+/// The roles that do not start alone without this variable.
+pub(crate) fn needed_by(name: &str) -> Vec<&'static str> {
+    if name == "USE_LOCAL_STORAGE" {
+        return Role::ALONE.map(Role::as_str).to_vec();
+    }
+    REQUIRED
+        .iter()
+        .filter(|(required, _)| *required == name)
+        .flat_map(|(_, roles)| roles.iter().map(|role| role.as_str()))
+        .collect()
+}
+
 /// The outer `None`: a value is wrong.
 pub(crate) fn read(
     reader: &mut Reader<'_>,
@@ -373,6 +385,10 @@ fn explain_url(value: &str, schemes: &[&str]) -> Result<(), String> {
     if user.is_empty() || password.is_empty() {
         return Err("has an empty user or password.".to_owned());
     }
+    // A part of the password would be taken for a host, a path or a fragment.
+    if credentials.contains(|sign: char| matches!(sign, '/' | '?' | '#' | '\\') || sign.is_whitespace()) {
+        return Err(UNENCODED.to_owned());
+    }
     let Ok(url) = Url::parse(value) else {
         return Err(UNENCODED.to_owned());
     };
@@ -570,6 +586,12 @@ mod tests {
             ("CELERY_BROKER_URL", "amqp://mnemosyne:12/3@host:5672/mnemosyne"),
             ("CELERY_BROKER_URL", "amqp://mnemosyne:p#ss@host:5672/mnemosyne"),
             ("CELERY_BROKER_URL", "amqp://mnemosyne:p?ss@host:5672/mnemosyne"),
+            (
+                "CELERY_BROKER_URL",
+                "amqp://mnemosyne:p@ss/w#rd@host:5672/mnemosyne",
+            ),
+            ("CELERY_BROKER_URL", "amqp://mnemosyne:p ss@host:5672/mnemosyne"),
+            ("NEOMODEL_NEO4J_BOLT_URL", "bolt://neo4j:p@ss/w#rd@host:7687"),
             ("NEOMODEL_NEO4J_BOLT_URL", "bolt://neo4j:hunter/2@host:7687"),
         ] {
             let problems = problems(&MapEnvironment::new().with(name, value));
@@ -578,7 +600,7 @@ mod tests {
             assert!(sentence.starts_with(name), "{sentence}");
             assert!(sentence.contains("percent-encoded"), "{sentence}");
             assert!(
-                !sentence.contains("p/ss") && !sentence.contains("hunter"),
+                !sentence.contains("p/ss") && !sentence.contains("hunter") && !sentence.contains("w#rd"),
                 "{sentence}"
             );
         }

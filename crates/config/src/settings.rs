@@ -1005,6 +1005,64 @@ mod tests {
         }
     }
 
+    /// The tables of the deployment document: which services a variable is for, and the variables.
+    const SCOPES: [(&str, &str); 17] = [
+        ("app mcp worker", "SECRET_KEY DEBUG TIME_ZONE LANGUAGE_CODE"),
+        ("app mcp", "ALLOWED_HOSTS"),
+        ("app", "CSRF_TRUSTED_ORIGINS"),
+        (
+            "app mcp worker",
+            "APP_DB_NAME APP_DB_USER APP_DB_PASSWORD DB_HOST DB_PORT",
+        ),
+        ("app mcp worker", "NEOMODEL_NEO4J_BOLT_URL"),
+        ("app mcp worker", "KVDB_LOCATION KVDB_PREFIX"),
+        (
+            "app mcp worker",
+            "USE_LOCAL_STORAGE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_STORAGE_BUCKET_NAME AWS_S3_ENDPOINT_URL \
+             AWS_S3_USE_SSL AWS_S3_VERIFY AWS_S3_REGION_NAME",
+        ),
+        (
+            "worker",
+            "DAEDALUS_S3_ENDPOINT_URL DAEDALUS_S3_ACCESS_KEY_ID DAEDALUS_S3_SECRET_ACCESS_KEY DAEDALUS_S3_BUCKET_NAME \
+             DAEDALUS_S3_REGION_NAME DAEDALUS_S3_USE_SSL DAEDALUS_S3_VERIFY",
+        ),
+        (
+            "app worker",
+            "CELERY_BROKER_URL CELERY_RESULT_BACKEND CELERY_TASK_ALWAYS_EAGER",
+        ),
+        ("worker", "CELERY_QUEUES CELERY_CONCURRENCY"),
+        ("mcp", "MCP_REQUIRE_AUTH"),
+        // In the document without `mcp`, which embeds queries with the registry's providers.
+        ("app mcp worker", "LLM_API_SECRETS_ENCRYPTION_KEY"),
+        ("app", "EMAIL_HOST EMAIL_PORT EMAIL_USE_TLS"),
+        // In the document for `worker` only; queries are embedded by `app` and `mcp`.
+        ("app mcp worker", "EMBEDDING_BATCH_SIZE EMBEDDING_TIMEOUT"),
+        (
+            "app mcp",
+            "SEARCH_VECTOR_TOP_K SEARCH_FULLTEXT_TOP_K SEARCH_GRAPH_MAX_DEPTH SEARCH_RRF_K SEARCH_DEFAULT_LIMIT",
+        ),
+        ("app mcp", "RERANKER_MAX_CANDIDATES RERANKER_TIMEOUT"),
+        (
+            "app mcp worker",
+            "LOGGING_LEVEL DJANGO_LOGGING_LEVEL CELERY_LOGGING_LEVEL",
+        ),
+    ];
+
+    #[test]
+    fn a_variable_is_for_the_services_that_the_deployment_document_names() {
+        for (services, names) in SCOPES {
+            let is_for = |role: &str| services.split(' ').any(|service| service == role);
+            let expected = Roles::new(is_for("app"), is_for("mcp"), is_for("worker"));
+            for name in names.split_whitespace() {
+                assert_eq!(
+                    setting(name).map(|setting| setting.roles),
+                    Some(expected),
+                    "{name}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn every_setting_stands_once_and_says_what_it_is() {
         let mut names = BTreeSet::new();

@@ -168,6 +168,17 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What of the settings a server does not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The user, or the secret that goes with it.
+    Login,
+    /// The database, the virtual host or the bucket: there is none of this name, or it is closed to this user.
+    Place,
+    /// What is done there: the user may log in, but not this.
+    Permission,
+}
+
 /// What a store answers when it cannot do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -183,6 +194,10 @@ pub enum StoreError {
     /// The store could not be reached, is full, or is busy beyond its time-out; trying again may help.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The store answers, but not to what the settings say; the text is for the log. Trying again helps once somebody has
+    /// mended the settings or the server.
+    #[error("unavailable: {1}")]
+    Refused(Refusal, String),
     /// The store holds something it cannot: a defect.
     #[error("corrupt: {0}")]
     Corrupt(String),

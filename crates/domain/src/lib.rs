@@ -28,7 +28,7 @@ pub use audit::{
 };
 pub use concept::{Concept, ConceptKind, ConceptMention};
 pub use dependency::Dependency;
-pub use error::{Failure, FailureCode, StoreError, StoreResult};
+pub use error::{Failure, FailureCode, Refusal, StoreError, StoreResult};
 pub use id::{
     ChunkUid, CollectionUid, ConceptUid, ItemUid, JobId, LibraryUid, ModelUid, ProviderUid, WorkspaceId,
 };

@@ -592,6 +592,9 @@ pub(crate) struct ConfigArgs {
     /// Print the table of all settings as Markdown
     #[arg(long)]
     pub(crate) markdown: bool,
+    /// Print all settings of containers as an example of an .env file
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) env_example: bool,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     match &command {
         Command::Openapi => return commands::offline::openapi(),
         Command::Config(args) if args.markdown => return commands::offline::settings_table(),
+        Command::Config(args) if args.env_example => return commands::offline::env_example(),
         _ => {}
     }
     let config = match Config::read_for(&ProcessEnvironment, command.role()) {

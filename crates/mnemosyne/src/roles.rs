@@ -35,6 +35,7 @@ pub(crate) async fn app(config: Config) -> anyhow::Result<ExitCode> {
     let mut roles = Roles::default();
     roles.web(&context, listener, mcp);
     roles.relay(&context);
+    roles.watch(&context);
     tracing::info!(%address, "app serves");
     roles.until_told(&context).await
 }
@@ -46,6 +47,7 @@ pub(crate) async fn mcp(config: Config) -> anyhow::Result<ExitCode> {
     let context = context::open(config, None).await?;
     let mut roles = Roles::default();
     roles.mcp(&context, listener);
+    roles.watch(&context);
     tracing::info!(%address, "mcp serves");
     roles.until_told(&context).await
 }
@@ -57,6 +59,7 @@ pub(crate) async fn worker(args: WorkerArgs, config: Config) -> anyhow::Result<E
     let mut roles = Roles::default();
     roles.relay(&context);
     roles.worker(&context, node.clone());
+    roles.watch(&context);
     tracing::info!(
         node,
         concurrency = context.config.worker.concurrency,
@@ -145,6 +148,13 @@ impl Roles {
             // Where nudges stay in the process there is nothing to relay; a role must not end by itself.
             stop.cancelled().await;
         });
+    }
+
+    /// Tells the log which servers are away.
+    pub(crate) fn watch(&mut self, context: &Context) {
+        let (services, stop) = (Arc::clone(&context.services), self.stop.clone());
+        self.tasks
+            .spawn(async move { services.watch_dependencies(&stop).await });
     }
 
     fn warm(&mut self, context: &Context) {

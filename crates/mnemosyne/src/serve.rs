@@ -36,6 +36,7 @@ pub(crate) async fn run(args: ServeArgs, config: Config) -> anyhow::Result<ExitC
     roles.mcp(&context, mcp_listener);
     roles.relay(&context);
     roles.worker(&context, node);
+    roles.watch(&context);
     let code = roles.until_told(&context).await?;
     println!("Stopped.");
     Ok(code)

@@ -12,6 +12,7 @@ use mnemosyne_domain::ports::{
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::FloodGate;
+use crate::health::Told;
 use crate::secrets::Keyring;
 
 /// The installation's `SECRET_KEY`. Sessions, CSRF tokens and stored secrets depend on it.
@@ -140,6 +141,8 @@ pub struct Services {
     pub(crate) flood_gate: FloodGate,
     /// Key of what the Basic cache remembers; it lives as long as the process.
     pub(crate) basic_cache_key: [u8; 32],
+    /// What the log says of the dependencies.
+    pub(crate) told: Told,
     /// Rung when a job was recorded that must be announced.
     pub(crate) outbox_bell: Notify,
     /// Password checks cost most of a second of one core each; more of them at once than cores only makes all late.
@@ -169,6 +172,7 @@ impl Services {
             mail_gate: Arc::new(Semaphore::new(MAIL_REQUESTS)),
             flood_gate: FloodGate::default(),
             basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
+            told: Told::default(),
             outbox_bell: Notify::new(),
             password_gate: Semaphore::new(cores),
         }

@@ -63,7 +63,9 @@ impl From<StoreError> for ServiceError {
                 code: "conflict",
                 message: format!("This {field} is taken or has changed."),
             },
-            StoreError::Unavailable(text) | StoreError::Schema(text) => Self::Unavailable(text),
+            StoreError::Unavailable(text) | StoreError::Refused(_, text) | StoreError::Schema(text) => {
+                Self::Unavailable(text)
+            }
             StoreError::Corrupt(text) => Self::Internal(text),
         }
     }

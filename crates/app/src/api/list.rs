@@ -133,6 +133,7 @@ mod tests {
             client: None,
             scheme: Scheme::Https,
             host: "own.example".into(),
+            via_proxy: false,
         });
         let mut parts = request.into_parts().0;
         Paging::from_request_parts(&mut parts, &()).await

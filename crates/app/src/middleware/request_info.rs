@@ -47,6 +47,8 @@ pub struct RequestInfo {
     pub scheme: Scheme,
     /// The name, with its port, that the client asked for; lower case; empty where there is none or it is malformed.
     pub host: String,
+    /// Whether a trusted proxy stands in front, so that the name is one under which MCP is reached, too.
+    pub via_proxy: bool,
 }
 
 impl RequestInfo {
@@ -63,7 +65,8 @@ impl RequestInfo {
         let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
         let via_proxy = peer.is_some_and(is_trusted);
         let forwarded = |name: &str| via_proxy.then(|| first_of_list(headers, name)).flatten();
-        let scheme = match forwarded(FORWARDED_PROTO) {
+        let proto = forwarded(FORWARDED_PROTO);
+        let scheme = match proto {
             Some(proto) if proto.eq_ignore_ascii_case("https") => Scheme::Https,
             _ => Scheme::Http,
         };
@@ -78,6 +81,7 @@ impl RequestInfo {
             client: peer.and_then(|peer| real_client(peer, headers, is_trusted)),
             scheme,
             host,
+            via_proxy: proto.is_some(),
         }
     }
 
@@ -230,6 +234,7 @@ mod tests {
         // 10.9.9.9 is what 198.51.100.7, who is nobody, claims.
         assert_eq!(info.client, "198.51.100.7".parse().ok());
         assert_eq!(info.origin(), "https://own.example:443");
+        assert!(info.via_proxy && !read("127.0.0.1", &[]).via_proxy);
         assert_eq!(read("::ffff:127.0.0.1", &forwarded).client, info.client);
     }
 

@@ -86,7 +86,8 @@ async fn render(state: &AppState, visitor: &Visitor, status: StatusCode, extras:
     };
     let page = ConnectPage {
         frame: visitor.frame(state, "Connect", Section::Connect).await,
-        mcp_url: state.settings().mcp_url.clone(),
+        mcp_url: mcp_url(state, visitor),
+        can_test: !visitor.info.via_proxy,
         new_token: extras.new_token,
         form: extras.form.unwrap_or_else(usual),
         tokens: shown.map(token_row).collect(),
@@ -99,6 +100,14 @@ async fn render(state: &AppState, visitor: &Visitor, status: StatusCode, extras:
         requires_token: state.settings().mcp_requires_token,
     };
     visitor.page(status, &page)
+}
+
+/// Where clients reach MCP: beside the pages where a proxy stands in front, and otherwise where it listens.
+fn mcp_url(state: &AppState, visitor: &Visitor) -> String {
+    match visitor.info.via_proxy {
+        true => format!("{}/mcp/", visitor.info.origin()),
+        false => state.settings().mcp_url.clone(),
+    }
 }
 
 /// Whether a name contains a text, whatever its case.

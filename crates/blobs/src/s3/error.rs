@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use mnemosyne_domain::StoreError;
+use mnemosyne_domain::{Refusal, StoreError};
 use mnemosyne_http::HttpError;
 
 use crate::s3::S3Settings;
@@ -50,7 +50,11 @@ impl Place {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        StoreError::Unavailable(self.sentence(error))
+        let sentence = self.sentence(error);
+        match refusal_of(error) {
+            Some(refusal) => StoreError::Refused(refusal, sentence),
+            None => StoreError::Unavailable(sentence),
+        }
     }
 
     /// The same as a sentence.
@@ -119,6 +123,21 @@ impl Place {
             .filter(|word| !word.is_empty())
             .collect();
         words.join(" ").chars().take(MAX_WORDS).collect()
+    }
+}
+
+/// What of the settings the server does not accept; `None` where the settings are not what it complains of.
+fn refusal_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal> {
+    let SdkError::ServiceError(answer) = error else {
+        return None;
+    };
+    match (answer.err().code(), answer.raw().status().as_u16()) {
+        (Some("NoSuchBucket"), _) => Some(Refusal::Place),
+        (Some("InvalidAccessKeyId" | "XAdminUserNotFound" | "SignatureDoesNotMatch"), _) => {
+            Some(Refusal::Login)
+        }
+        (Some("AccessDenied"), _) | (None, 401 | 403) => Some(Refusal::Permission),
+        _ => None,
     }
 }
 

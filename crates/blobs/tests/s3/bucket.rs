@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use mnemosyne_blobs::s3::{S3Bucket, S3Settings, connect};
-use mnemosyne_domain::StoreError;
 use mnemosyne_domain::ports::{Health, SourceBucket, SourceError};
+use mnemosyne_domain::{Refusal, StoreError};
 
 use crate::blobs::content;
 use crate::{bucket, bucket_name, endpoint, settings_at};
@@ -105,9 +105,9 @@ async fn an_absent_bucket_and_refused_credentials_are_unavailable_in_words() {
         secret_key: "hunter2-hunter2".to_owned(),
         ..bucket().await
     };
-    for (settings, words) in [
-        (absent, "does not exist at"),
-        (refused, "refused the credentials"),
+    for (settings, words, refusal) in [
+        (absent, "does not exist at", Refusal::Place),
+        (refused, "refused the credentials", Refusal::Login),
     ] {
         let opened = S3Bucket::open(&settings).unwrap();
         match opened.open("key").await {
@@ -115,7 +115,10 @@ async fn an_absent_bucket_and_refused_credentials_are_unavailable_in_words() {
             other => panic!("{:?}", other.map(|object| object.size)),
         }
         match opened.check().await {
-            Err(StoreError::Unavailable(sentence)) => assert!(sentence.contains(words), "{sentence}"),
+            Err(StoreError::Refused(found, sentence)) => {
+                assert_eq!(found, refusal);
+                assert!(sentence.contains(words), "{sentence}");
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! What the errors of the driver and of the server mean: to the caller of the port, and to a transaction that may be
 //! tried again.
 
-use mnemosyne_domain::StoreError;
+use mnemosyne_domain::{Refusal, StoreError};
 use neo4rs::{DeError, Error, Neo4jClientErrorKind, Neo4jErrorKind};
 
 /// A uniqueness constraint stood against a write.
@@ -16,6 +16,16 @@ const ALREADY_THERE: [&str; 3] = [
     "Neo.ClientError.Schema.IndexAlreadyExists",
     "Neo.ClientError.Schema.ConstraintAlreadyExists",
 ];
+
+/// What the server says of a login, also where it is asked too often after wrong ones.
+const LOGIN: [&str; 3] = [
+    "Neo.ClientError.Security.Unauthorized",
+    "Neo.ClientError.Security.AuthenticationRateLimit",
+    "Neo.ClientError.Security.CredentialsExpired",
+];
+
+/// The database that the URL names does not exist.
+const NO_DATABASE: &str = "Neo.ClientError.Database.DatabaseNotFound";
 
 /// What ended a transaction before its commit.
 #[derive(Debug)]
@@ -71,12 +81,13 @@ pub(super) fn is_already_there(error: &Error) -> bool {
 /// What an error means to the caller of the port. No sentence holds the password: the driver never repeats it.
 pub(super) fn store_error(error: &Error) -> StoreError {
     match error {
-        Error::AuthenticationError(message) => StoreError::Unavailable(format!(
-            "Neo4j refused the login: {message} Check the user and the password in NEOMODEL_NEO4J_BOLT_URL; special \
-             characters of the password (such as @ : / ? # %) have to be percent-encoded there"
-        )),
+        Error::AuthenticationError(message) => refused_login(message),
+        Error::Neo4j(neo4j) if LOGIN.contains(&neo4j.code()) => refused_login(neo4j.message()),
         Error::Neo4j(neo4j) => {
             let words = format!("Neo4j: {} ({})", neo4j.message(), neo4j.code());
+            if neo4j.code() == NO_DATABASE {
+                return StoreError::Refused(Refusal::Place, words);
+            }
             match neo4j.kind() {
                 Neo4jErrorKind::Transient | Neo4jErrorKind::Database => StoreError::Unavailable(words),
                 Neo4jErrorKind::Client(
@@ -108,4 +119,14 @@ pub(super) fn store_error(error: &Error) -> StoreError {
         }
         other => StoreError::Unavailable(format!("Neo4j: {other}")),
     }
+}
+
+fn refused_login(message: &str) -> StoreError {
+    StoreError::Refused(
+        Refusal::Login,
+        format!(
+            "Neo4j refused the login: {message} Check the user and the password in NEOMODEL_NEO4J_BOLT_URL; special \
+             characters of the password (such as @ : / ? # %) have to be percent-encoded there"
+        ),
+    )
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mnemosyne_domain::StoreError;
 use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _};
+use mnemosyne_domain::{Refusal, StoreError};
 use mnemosyne_testkit::tls::in_front_of;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -84,7 +84,7 @@ async fn a_refused_login_hints_at_the_url_and_shows_no_password() {
     settings.address.password = "geheimnis%2F".to_owned();
     let store = connect(settings);
     let refused = store.check().await;
-    let Err(StoreError::Unavailable(said)) = &refused else {
+    let Err(StoreError::Refused(Refusal::Login, said)) = &refused else {
         panic!("{refused:?}");
     };
     assert!(

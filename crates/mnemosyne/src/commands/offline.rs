@@ -16,6 +16,11 @@ pub(crate) fn settings_table() -> ExitCode {
     finish(output::print_text(&mnemosyne_config::settings_markdown()))
 }
 
+/// Prints an example of an `.env` file.
+pub(crate) fn env_example() -> ExitCode {
+    finish(output::print_text(&mnemosyne_config::env_example()))
+}
+
 /// Prints the settings in force.
 pub(crate) fn config() -> anyhow::Result<ExitCode> {
     let rows = Config::describe(&ProcessEnvironment);

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::askers::Askers;
 use self::inbox::Inbox;
+use self::session::Problem;
 use self::speak::{Outbox, ResultMessage};
 use self::uplink::Uplink;
 use crate::celery::event::{Event, Moment};
@@ -117,7 +118,7 @@ enum Link {
     /// Ready.
     Up(Arc<Uplink>),
     /// Lost or refused; the text says why.
-    Away(Arc<str>),
+    Away(Problem),
 }
 
 /// What a worker shows.
@@ -208,11 +209,11 @@ impl Drop for AmqpQueue {
 
 impl Shared {
     fn unavailable(&self) -> StoreError {
-        StoreError::Unavailable(match &*self.link.borrow() {
-            Link::Connecting => "RabbitMQ did not answer yet".into(),
-            Link::Up(_) => "the connection to RabbitMQ broke".into(),
-            Link::Away(problem) => problem.to_string(),
-        })
+        match &*self.link.borrow() {
+            Link::Connecting => StoreError::Unavailable("RabbitMQ did not answer yet".into()),
+            Link::Up(_) => StoreError::Unavailable("the connection to RabbitMQ broke".into()),
+            Link::Away(problem) => problem.to_store_error(),
+        }
     }
 
     /// Now, on all clocks.

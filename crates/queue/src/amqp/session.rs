@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use lapin::{Connection, ConnectionProperties, Event};
+use mnemosyne_domain::{Refusal, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use super::receive::Intake;
@@ -36,52 +37,81 @@ const GOODBYE_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 
 const ACCESS_REFUSED: u16 = 403;
+/// What RabbitMQ says of a virtual host that is not there, or closed to the user.
+const NOT_ALLOWED: u16 = 530;
 
 /// Why a session ended, for people.
-#[derive(Debug)]
-pub(super) struct Problem(String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    text: Arc<str>,
+    /// What of the settings the broker does not accept, where it says so.
+    refusal: Option<Refusal>,
+}
 
 impl Problem {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    pub(super) fn new(text: impl Into<Arc<str>>) -> Self {
+        Self {
+            text: text.into(),
+            refusal: None,
+        }
+    }
+
+    fn refused(refusal: Refusal, text: impl Into<Arc<str>>) -> Self {
+        Self {
+            text: text.into(),
+            refusal: Some(refusal),
+        }
+    }
+
+    /// The same to those who wanted the queue.
+    pub(super) fn to_store_error(&self) -> StoreError {
+        match self.refusal {
+            Some(refusal) => StoreError::Refused(refusal, self.to_string()),
+            None => StoreError::Unavailable(self.to_string()),
+        }
     }
 }
 
 impl From<lapin::Error> for Problem {
     fn from(error: lapin::Error) -> Self {
-        Self(error.to_string())
+        let text = error.to_string();
+        match reply_code(&error) {
+            Some(ACCESS_REFUSED) => Self::refused(Refusal::Permission, text),
+            Some(NOT_ALLOWED) => Self::refused(Refusal::Place, text),
+            _ => Self::new(text),
+        }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 /// Keeps a connection until `stop`.
 pub(super) async fn supervise(shared: Arc<Shared>, stop: CancellationToken, mut outbox: Outbox) {
     let mut pause = FIRST_PAUSE;
-    let mut told = String::new();
+    let mut told = None;
     loop {
         let began = Instant::now();
         let ended = session(&shared, &stop, &mut outbox).await;
         shared.inbox.forget_unsettled();
         let problem = match ended {
             Ok(()) => break,
-            Err(problem) => problem.to_string(),
+            Err(problem) => problem,
         };
-        shared.link.send_replace(Link::Away(problem.as_str().into()));
+        shared.link.send_replace(Link::Away(problem.clone()));
         if began.elapsed() >= LASTED {
             pause = FIRST_PAUSE;
-            told.clear();
+            told = None;
         }
         // A broker that is away for an hour is one line, not a thousand.
-        if told == problem {
-            tracing::debug!(problem, "no connection to RabbitMQ");
+        if told.as_ref() == Some(&problem) {
+            tracing::debug!(%problem, "no connection to RabbitMQ");
         } else {
-            tracing::warn!(broker = %shared.settings.url, problem, "no connection to RabbitMQ; it is tried for ever");
-            told = problem;
+            tracing::warn!(broker = %shared.settings.url, %problem, "no connection to RabbitMQ; it is tried for ever");
+            told = Some(problem);
         }
         if stop
             .run_until_cancelled(tokio::time::sleep(pause))
@@ -92,7 +122,9 @@ pub(super) async fn supervise(shared: Arc<Shared>, stop: CancellationToken, mut 
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    shared.link.send_replace(Link::Away("the queue is closed".into()));
+    shared
+        .link
+        .send_replace(Link::Away(Problem::new("the queue is closed")));
 }
 
 /// One connection, from its beginning to its end. An end without a problem is one that was asked for.
@@ -104,7 +136,7 @@ async fn session(shared: &Shared, stop: &CancellationToken, outbox: &mut Outbox)
     let ended = work(shared, &connection, stop, outbox).await;
     shared
         .link
-        .send_replace(Link::Away("the connection to RabbitMQ ended".into()));
+        .send_replace(Link::Away(Problem::new("the connection to RabbitMQ ended")));
     if connection.status().connected() {
         let closed = connection.close(200, "".into());
         if !matches!(tokio::time::timeout(GOODBYE_PATIENCE, closed).await, Ok(Ok(()))) {
@@ -123,10 +155,13 @@ async fn connect(shared: &Shared) -> Result<Connection, Problem> {
     let connecting = Connection::connect_uri(shared.settings.url.uri(), properties);
     match tokio::time::timeout(CONNECT_PATIENCE, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) if reply_code(&error) == Some(ACCESS_REFUSED) => Err(Problem::new(format!(
-            "RabbitMQ refused the login ({error}); if the user or the password holds special characters, they must be \
-             percent-encoded in the URL"
-        ))),
+        Ok(Err(error)) if reply_code(&error) == Some(ACCESS_REFUSED) => Err(Problem::refused(
+            Refusal::Login,
+            format!(
+                "RabbitMQ refused the login ({error}); if the user or the password holds special characters, they must be \
+                 percent-encoded in the URL"
+            ),
+        )),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Problem::new("RabbitMQ does not answer")),
     }

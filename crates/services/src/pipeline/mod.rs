@@ -68,7 +68,7 @@ impl From<Failure> for Interrupt {
 impl From<StoreError> for Interrupt {
     fn from(error: StoreError) -> Self {
         let failure = match error {
-            StoreError::Unavailable(text) | StoreError::Schema(text) => {
+            StoreError::Unavailable(text) | StoreError::Refused(_, text) | StoreError::Schema(text) => {
                 tracing::warn!(error = text, "a store is unavailable");
                 Failure::new(
                     FailureCode::StorageUnavailable,

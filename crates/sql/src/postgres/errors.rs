@@ -1,6 +1,6 @@
 //! What PostgreSQL's errors mean to callers.
 
-use mnemosyne_domain::{StoreError, StoreResult};
+use mnemosyne_domain::{Refusal, StoreError, StoreResult};
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgQueryResult;
 
@@ -9,6 +9,8 @@ const UNDEFINED_TABLE: &str = "42P01";
 const UNDEFINED_COLUMN: &str = "42703";
 const DISK_FULL: &str = "53100";
 const INVALID_PASSWORD: &str = "28P01";
+const INVALID_AUTHORIZATION: &str = "28000";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const UNKNOWN_DATABASE: &str = "3D000";
 
 /// An error of the database in the words of the ports.
@@ -38,10 +40,14 @@ fn database_error(error: &dyn DatabaseError) -> StoreError {
     match error.code().as_deref().unwrap_or_default() {
         UNDEFINED_TABLE | UNDEFINED_COLUMN => StoreError::Schema(message),
         DISK_FULL => StoreError::Unavailable("the disk that holds the database is full".to_owned()),
-        INVALID_PASSWORD => StoreError::Unavailable(format!(
-            "{message}; check APP_DB_USER and APP_DB_PASSWORD (written as they are, not percent-encoded)"
-        )),
-        UNKNOWN_DATABASE => StoreError::Unavailable(format!("{message}; check APP_DB_NAME")),
+        INVALID_PASSWORD | INVALID_AUTHORIZATION => StoreError::Refused(
+            Refusal::Login,
+            format!(
+                "{message}; check APP_DB_USER and APP_DB_PASSWORD (written as they are, not percent-encoded)"
+            ),
+        ),
+        UNKNOWN_DATABASE => StoreError::Refused(Refusal::Place, format!("{message}; check APP_DB_NAME")),
+        INSUFFICIENT_PRIVILEGE => StoreError::Refused(Refusal::Permission, message),
         _ => StoreError::Unavailable(message),
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mnemosyne_blobs::files::FileBlobs;
 use mnemosyne_blobs::s3::{S3Blobs, S3Settings, UploadSettings, connect};
 use mnemosyne_domain::ports::{ForeignTables, Health, Relational, Settings};
-use mnemosyne_domain::{NewUser, StoreError};
+use mnemosyne_domain::{NewUser, Refusal, StoreError};
 use mnemosyne_sql::postgres::{PostgresDatabase, PostgresSettings};
 use mnemosyne_testkit::conformance::blob_ledger::LedgerAndStore;
 use mnemosyne_testkit::conformance::{Pair, at};
@@ -197,14 +197,14 @@ async fn what_cannot_be_reached_is_unavailable_and_says_why() {
     wrong.password = "not the password".to_owned();
     let refused = PostgresDatabase::connect_lazy(&wrong).check().await;
     assert!(
-        matches!(&refused, Err(StoreError::Unavailable(text)) if text.contains("APP_DB_PASSWORD")),
+        matches!(&refused, Err(StoreError::Refused(Refusal::Login, text)) if text.contains("APP_DB_PASSWORD")),
         "{refused:?}"
     );
     let absent = PostgresDatabase::connect_lazy(&settings("no_such_database"))
         .check()
         .await;
     assert!(
-        matches!(&absent, Err(StoreError::Unavailable(text)) if text.contains("APP_DB_NAME")),
+        matches!(&absent, Err(StoreError::Refused(Refusal::Place, text)) if text.contains("APP_DB_NAME")),
         "{absent:?}"
     );
     let mut nowhere = settings("postgres");

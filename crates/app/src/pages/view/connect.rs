@@ -115,6 +115,8 @@ pub struct ConnectPage {
     pub frame: Frame,
     /// The address of the MCP endpoint as clients see it, with its slash.
     pub mcp_url: String,
+    /// Whether this process reaches the address as clients do.
+    pub can_test: bool,
     /// A token that was just made.
     pub new_token: Option<NewToken>,
     /// What was typed, where it was wrong.
