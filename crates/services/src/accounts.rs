@@ -20,6 +20,8 @@ use crate::permission::{self, Action};
 use crate::throttle::Buckets;
 use crate::validate::Problems;
 
+/// How often `ensure_service_user` looks again where somebody else was faster.
+const ENSURE_ATTEMPTS: u32 = 3;
 /// How long a successful Basic check is remembered.
 const BASIC_CACHE: Duration = Duration::from_secs(60);
 /// Django's `SESSION_COOKIE_AGE`: two weeks.
@@ -136,14 +138,37 @@ impl Services {
         };
         match verdict {
             Verdict::Right => {}
-            Verdict::RightButWeak => {
-                let stronger = self.hash_password(password).await?;
-                self.relational.set_password(user.id, &stronger).await?;
-                user.password = stronger;
-            }
+            Verdict::RightButWeak => user = self.with_stronger_hash(user, password).await?,
             Verdict::Wrong | Verdict::Unusable => return Err(ServiceError::Unauthenticated),
         }
         Ok(user)
+    }
+
+    /// The user with the same password under the hash of today. A password that was set meanwhile stays, and counts: the
+    /// one at hand may be the former.
+    async fn with_stronger_hash(&self, user: User, password: &str) -> ServiceResult<User> {
+        let stronger = self.hash_password(password).await?;
+        let is_ours = self
+            .relational
+            .replace_password(user.id, &user.password, &stronger)
+            .await?;
+        if is_ours {
+            return Ok(User {
+                password: stronger,
+                ..user
+            });
+        }
+        let user = self.relational.user(user.id).await?;
+        let user = user
+            .filter(|user| user.is_active)
+            .ok_or(ServiceError::Unauthenticated)?;
+        match self
+            .verify_password(password, Some(user.password.clone()))
+            .await?
+        {
+            Verdict::Right | Verdict::RightButWeak => Ok(user),
+            Verdict::Wrong | Verdict::Unusable => Err(ServiceError::Unauthenticated),
+        }
     }
 
     /// Signs in with a name and a password: for HTTP Basic. A success is remembered for a minute under a keyed hash, and
@@ -306,21 +331,35 @@ impl Services {
         if password.is_empty() {
             return Err(ServiceError::field("password", "This field is required."));
         }
-        let Some(user) = self.relational.user_by_name(&username).await? else {
-            return match self.create_user(caller, &username, password, Role::User).await {
-                Ok(_) => Ok(Ensured::Created),
-                // Another run of the same command was faster.
-                Err(ServiceError::Conflict { .. }) => Ok(Ensured::Unchanged),
-                Err(error) => Err(error),
-            };
+        for _ in 1..ENSURE_ATTEMPTS {
+            match self.ensure_once(caller, &username, password).await {
+                // Somebody else was faster, another run of the same command perhaps: what is there now decides.
+                Err(ServiceError::Conflict { .. }) => {}
+                done => return done,
+            }
+        }
+        self.ensure_once(caller, &username, password).await
+    }
+
+    async fn ensure_once(
+        &self,
+        caller: &Principal,
+        username: &str,
+        password: &str,
+    ) -> ServiceResult<Ensured> {
+        let Some(user) = self.relational.user_by_name(username).await? else {
+            self.create_user(caller, username, password, Role::User).await?;
+            return Ok(Ensured::Created);
         };
-        if self.verify_password(password, Some(user.password)).await? == Verdict::Right {
+        if self
+            .verify_password(password, Some(user.password.clone()))
+            .await?
+            == Verdict::Right
+        {
             return Ok(Ensured::Unchanged);
         }
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
-        self.audited(caller, AuditEvent::PasswordChanged, &username, "")
+        self.replaced_password(user, password).await?;
+        self.audited(caller, AuditEvent::PasswordChanged, username, "")
             .await;
         Ok(Ensured::PasswordSet)
     }
@@ -341,9 +380,7 @@ impl Services {
             .user_by_name(username)
             .await?
             .ok_or(ServiceError::NotFound("user"))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
+        self.replaced_password(user, password).await?;
         self.audited(caller, AuditEvent::PasswordChanged, username, "")
             .await;
         Ok(())
@@ -408,19 +445,22 @@ impl Services {
         }
         let password = mnemosyne_crypto::secret::random_password();
         for username in administrator_names() {
-            match users.iter().find(|user| user.username == username) {
+            let made = match users.iter().find(|user| user.username == username) {
                 Some(user) if !is_administrator(user) => continue,
-                Some(_) => self.change_password(caller, &username, &password).await?,
-                None => match self
-                    .create_user(caller, &username, &password, Role::Administrator)
-                    .await
-                {
-                    // Another process had its first start at the same moment, and shows its password.
-                    Err(ServiceError::Conflict { .. }) => return Ok(None),
-                    other => drop(other?),
-                },
-            }
-            return Ok(Some(FirstAdministrator { username, password }));
+                Some(_) => self.change_password(caller, &username, &password).await,
+                None => {
+                    let role = Role::Administrator;
+                    self.create_user(caller, &username, &password, role)
+                        .await
+                        .map(drop)
+                }
+            };
+            return match made {
+                Ok(()) => Ok(Some(FirstAdministrator { username, password })),
+                // Another process had its first start at the same moment, and shows its password.
+                Err(ServiceError::Conflict { .. }) => Ok(None),
+                Err(error) => Err(error),
+            };
         }
         Err(ServiceError::Internal(
             "every name of an administrator is taken".into(),

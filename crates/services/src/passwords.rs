@@ -90,12 +90,9 @@ impl Services {
         }
         self.count_success(&buckets).await?;
         require_good("new_password1", new, &known_of(&user))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(new).await?)
-            .await?;
+        let user = self.replaced_password(user, new).await?;
         self.audited(caller, AuditEvent::PasswordChanged, &user.username, "")
             .await;
-        let user = self.existing_user(user.id).await?;
         let opened = self.open_session(&user).await?;
         self.relational.delete_session(session_key).await?;
         Ok(opened)
@@ -111,9 +108,7 @@ impl Services {
         permission::require(caller, Action::Administer)?;
         let user = self.existing_user(id).await?;
         require_good("password", password, &known_of(&user))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
+        let user = self.replaced_password(user, password).await?;
         self.audited(
             caller,
             AuditEvent::PasswordChanged,
@@ -218,9 +213,11 @@ impl Services {
     pub async fn reset_password(&self, link: &ResetLink, password: &str) -> ServiceResult<()> {
         let user = self.user_of_link(link).await?;
         require_good("new_password1", password, &known_of(&user))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
+        let user = match self.replaced_password(user, password).await {
+            // Somebody was faster with the same link, or changed the password; either spends it.
+            Err(ServiceError::Conflict { .. }) => return Err(ServiceError::NotFound("link")),
+            other => other?,
+        };
         let owner = crate::accounts::principal(&user);
         self.audited(
             &owner,
@@ -230,6 +227,27 @@ impl Services {
         )
         .await;
         Ok(())
+    }
+
+    /// The user with a new password in place of the one that was read: a password that was set meanwhile stays, and that is
+    /// a conflict.
+    pub(crate) async fn replaced_password(&self, user: User, password: &str) -> ServiceResult<User> {
+        let hash = self.hash_password(password).await?;
+        if self
+            .relational
+            .replace_password(user.id, &user.password, &hash)
+            .await?
+        {
+            return Ok(User {
+                password: hash,
+                ..user
+            });
+        }
+        Err(ServiceError::Conflict {
+            code: "conflict",
+            message: "The password of this account was changed at the same moment; nothing was done."
+                .to_owned(),
+        })
     }
 
     /// The caller's row.

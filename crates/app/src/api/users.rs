@@ -164,7 +164,12 @@ pub(crate) async fn update(
 #[utoipa::path(
     post, path = "/library/api/users/{user_id}/password/", tag = "administration", operation_id = "set_user_password",
     params(("user_id" = i64, Path)), request_body = NewPassword,
-    responses((status = 204), (status = 400, body = WrongFields), (status = 404, body = Problem)),
+    responses(
+        (status = 204),
+        (status = 400, body = WrongFields),
+        (status = 404, body = Problem),
+        (status = 409, description = "`conflict`: it was changed at the same moment", body = Problem),
+    ),
 )]
 pub(crate) async fn set_password(
     State(state): State<AppState>,

@@ -247,7 +247,12 @@ pub(super) async fn set_password(
     {
         Ok(()) => Ok(visitor.done(Done::PasswordChanged, &format!("/people/{}/", id.0))),
         Err(error) => {
-            let problems = form_problems(error)?;
+            let problems = match error {
+                ServiceError::Conflict { message, .. } => {
+                    FormProblems::from([("password".to_owned(), vec![message])])
+                }
+                other => form_problems(other)?,
+            };
             let user = services.user(&visitor.principal, id).await?;
             let form = PersonForm {
                 password: typed("password", "", &problems),

@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 
 const SECRET: &str = "abcdefghijklmnopqrstuvwxyz012345";
 const NEW: &str = "owls-fly-late-4711";
+/// A hash of [`PASSWORD`] as an old Django made it.
+const WEAK_HASH: &str =
+    "pbkdf2_sha256$1000$mnemosynetestkitsalt00$qLb9Hlrj86KzXK6ZV6iqmIVN/QszNWUzfwivj7v0lg8=";
 
 /// A browser of somebody who is signed in.
 async fn browser<'a>(app: &'a TestApp, username: &str) -> (Client<'a>, String) {
@@ -291,6 +294,148 @@ async fn a_link_in_a_mail_sets_a_password_once() {
     stranger.get(&link).await.expect(404);
     post(&stranger, &link, &fields).await.expect(404);
     assert!(mails.try_recv().is_err(), "one mail, to the one who was meant");
+}
+
+#[tokio::test]
+async fn of_two_posts_with_one_link_one_sets_the_password() {
+    let (app, mut mails) = with_mail(false).await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let ask = "/accounts/password_reset/";
+    post(&stranger, ask, "email=daedalus@example.org")
+        .await
+        .expect(200);
+    let link = link_in(&next_mail(&mut mails).await);
+    let (one, other) = (format!("{NEW}-one"), format!("{NEW}-other"));
+    let send = async |password: &str| {
+        let fields = format!("new_password1={password}&new_password2={password}");
+        post(&stranger, &link, &fields).await
+    };
+    let (first, second) = tokio::join!(send(&one), send(&other));
+    let (password, loser) = if first.code() == 303 {
+        (one, second)
+    } else {
+        (other, first)
+    };
+    assert!(loser.expect(404).text().contains("was used already"));
+    app.services
+        .authenticate_basic(USERNAME, &password)
+        .await
+        .unwrap();
+    assert_eq!(entries(&app, AuditEvent::PasswordChanged).await.len(), 1);
+}
+
+/// Gives [`USERNAME`] the password [`PASSWORD`] under a hash that is weaker than today's.
+async fn weaken(app: &TestApp) {
+    let user = app.relational.user_by_name(USERNAME).await.unwrap().unwrap();
+    let is_ours = app
+        .relational
+        .replace_password(user.id, &user.password, WEAK_HASH)
+        .await;
+    assert!(is_ours.unwrap());
+}
+
+#[tokio::test]
+async fn a_stronger_hash_never_undoes_a_change_of_the_password() {
+    let app = TestApp::start().await;
+    let id = id_of(&app, USERNAME).await;
+    for round in 0..6 {
+        weaken(&app).await;
+        let new = format!("{NEW}-{round}");
+        let (signed_in, changed) = tokio::join!(
+            app.services.sign_in(USERNAME, PASSWORD),
+            app.services.set_user_password(&Principal::Local, id, &new)
+        );
+        match changed {
+            Ok(()) => {
+                app.services.authenticate_basic(USERNAME, &new).await.unwrap();
+                if let Ok(opened) = signed_in {
+                    assert!(
+                        !is_open(&app, &opened.key).await,
+                        "the former password still opens"
+                    );
+                }
+            }
+            // The stronger hash was there first, and the change was told.
+            Err(ServiceError::Conflict { code: "conflict", .. }) => {
+                assert!(is_open(&app, &signed_in.unwrap().key).await);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_sign_ins_that_both_make_the_hash_stronger_are_both_signed_in() {
+    let app = TestApp::start().await;
+    for _ in 0..3 {
+        weaken(&app).await;
+        let (one, other) = tokio::join!(
+            app.services.sign_in(USERNAME, PASSWORD),
+            app.services.sign_in(USERNAME, PASSWORD)
+        );
+        assert!(is_open(&app, &one.unwrap().key).await && is_open(&app, &other.unwrap().key).await);
+    }
+}
+
+#[tokio::test]
+async fn of_two_changes_of_a_password_at_once_one_is_told_of_the_other() {
+    let app = TestApp::start().await;
+    app.add_user("root-of-all", true).await;
+    let id = id_of(&app, USERNAME).await;
+    let root = app.stranger().basic("root-of-all", PASSWORD);
+    root.get("/library/api/users/").await.expect(200);
+    let address = format!("/library/api/users/{}/password/", id.0);
+    let mut told = 0;
+    // One may be done before the other has begun; then nothing was lost, and they try again.
+    for round in 0..20 {
+        weaken(&app).await;
+        let (client, session) = browser(&app, USERNAME).await;
+        let (theirs, own) = (format!("{NEW}-theirs-{round}"), format!("{NEW}-own-{round}"));
+        let fields = format!("old_password={PASSWORD}&new_password1={own}&new_password2={own}");
+        let body = json!({ "password": theirs });
+        let (by_root, by_owner) = tokio::join!(
+            root.post(&address, &body),
+            post(&client, "/accounts/password_change/", &fields)
+        );
+        assert!(!is_open(&app, &session).await);
+        let password = match (by_root.code(), by_owner.code()) {
+            (204, 422) => {
+                assert!(by_owner.text().contains("changed at the same moment"));
+                theirs
+            }
+            (409, 303) => {
+                assert_eq!(by_root.json()["code"], "conflict");
+                own
+            }
+            (204, 303) => continue,
+            other => panic!("{other:?}"),
+        };
+        app.services
+            .authenticate_basic(USERNAME, &password)
+            .await
+            .unwrap();
+        told += 1;
+        break;
+    }
+    for round in 0..20 {
+        let (by_page, by_command) = (format!("{NEW}-page-{round}"), format!("{NEW}-command-{round}"));
+        let (one, other) = tokio::join!(
+            app.services.set_user_password(&Principal::Local, id, &by_page),
+            app.services
+                .change_password(&Principal::Local, USERNAME, &by_command)
+        );
+        let refusals: Vec<_> = [one, other].into_iter().filter_map(Result::err).collect();
+        if refusals.is_empty() {
+            continue;
+        }
+        assert!(
+            matches!(&refusals[..], [ServiceError::Conflict { code: "conflict", .. }]),
+            "{refusals:?}"
+        );
+        told += 1;
+        break;
+    }
+    assert_eq!(told, 2, "nobody was ever told of anybody");
 }
 
 #[tokio::test]

@@ -102,14 +102,15 @@ impl Accounts for SqliteDatabase {
         rows.into_iter().map(UserRow::read).collect()
     }
 
-    async fn set_password(&self, id: UserId, encoded: &str) -> StoreResult<()> {
-        sqlx::query("UPDATE auth_user SET password = ?2 WHERE id = ?1")
+    async fn replace_password(&self, id: UserId, from: &str, to: &str) -> StoreResult<bool> {
+        sqlx::query("UPDATE auth_user SET password = ?3 WHERE id = ?1 AND password = ?2")
             .bind(id.0)
-            .bind(encoded)
+            .bind(from)
+            .bind(to)
             .execute(&self.write)
             .await
+            .map(|done| done.rows_affected() > 0)
             .map_err(store_error)
-            .and_then(one_row)
     }
 
     async fn update_user(&self, id: UserId, change: &UserChange) -> StoreResult<UserUpdate> {

@@ -122,19 +122,56 @@ pub async fn passwords_and_sign_ins_are_noted(databases: Databases) {
     let accounts = databases.first.as_ref();
     let ada = user(accounts, "ada").await;
     let other = user(accounts, "bob").await;
-    accounts.set_password(ada.id, "new").await.unwrap();
+    let replaced = accounts.replace_password(ada.id, &ada.password, "new").await;
+    assert!(replaced.unwrap());
     accounts.set_last_login(ada.id, at(5)).await.unwrap();
     let seen = databases.second.user(ada.id).await.unwrap().unwrap();
     assert_eq!((seen.password.as_str(), seen.last_login), ("new", Some(at(5))));
     assert!(databases.second.user(other.id).await.unwrap() == Some(other));
-    assert!(matches!(
-        accounts.set_password(NOBODY, "x").await,
-        Err(StoreError::NotFound)
-    ));
+    assert!(!accounts.replace_password(NOBODY, "", "x").await.unwrap());
     assert!(matches!(
         accounts.set_last_login(NOBODY, at(5)).await,
         Err(StoreError::NotFound)
     ));
+}
+
+/// A new hash takes the place of the one that was read, and of no other: of several that were read at once, one is replaced.
+pub async fn a_password_is_replaced_only_where_it_is_still_the_one_that_was_read(databases: Databases) {
+    let ada = user(databases.first.as_ref(), "ada").await;
+    let bob = user(databases.first.as_ref(), "bob").await;
+    let replace = async |from: &str, to: &str| {
+        let accounts = databases.second.as_ref();
+        accounts.replace_password(ada.id, from, to).await.unwrap()
+    };
+    assert!(replace(&ada.password, "one").await);
+    assert!(
+        !replace(&ada.password, "two").await,
+        "it is not the one that was read"
+    );
+    assert!(!replace("ONE", "two").await && !replace("on%", "two").await && !replace("", "two").await);
+    let password = async |id| databases.first.user(id).await.unwrap().unwrap().password;
+    assert_eq!(password(ada.id).await, "one");
+    assert!(replace("one", "one").await, "the same once more is no loss");
+
+    let mut read = "one".to_owned();
+    for round in 0..8 {
+        let tasks = (0..6).map(|turn| {
+            let (accounts, from) = (databases.handle(turn), read.clone());
+            let to = format!("{round}-{turn}");
+            tokio::spawn(async move {
+                let is_ours = accounts.replace_password(ada.id, &from, &to).await.unwrap();
+                is_ours.then_some(to)
+            })
+        });
+        let mut winners = Vec::new();
+        for task in tasks.collect::<Vec<_>>() {
+            winners.extend(task.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1, "{winners:?}");
+        read = winners.remove(0);
+        assert_eq!(password(ada.id).await, read);
+    }
+    assert_eq!(password(bob.id).await, bob.password);
 }
 
 /// A session can be written again, is over at its moment, and can be ended.
@@ -443,6 +480,7 @@ macro_rules! accounts_conformance {
                 names_of_users_are_unique_and_exact,
                 one_process_makes_a_user,
                 passwords_and_sign_ins_are_noted,
+                a_password_is_replaced_only_where_it_is_still_the_one_that_was_read,
                 a_session_is_over_at_its_moment,
                 sessions_that_are_over_are_removed,
                 a_token_is_kept_as_made,
