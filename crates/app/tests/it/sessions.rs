@@ -260,6 +260,18 @@ fn link_in(mail: &Mail) -> String {
     line.strip_prefix("http://localhost").unwrap().to_owned()
 }
 
+/// Opens a link: the browser with what the link gave it, and where it was sent.
+async fn opened<'a>(client: &Client<'a>, link: &str) -> (Client<'a>, String) {
+    let answer = client.get(link).await.expect(303);
+    let form = answer.header("location").to_owned();
+    let token = link.trim_end_matches('/').rsplit('/').next().unwrap();
+    assert_eq!(
+        answer.header("set-cookie"),
+        format!("resettoken={token}; Path={form}; Max-Age=3600; SameSite=Lax; HttpOnly")
+    );
+    (client.clone().cookie("resettoken", token), form)
+}
+
 #[tokio::test]
 async fn a_link_in_a_mail_sets_a_password_once() {
     let (app, mut mails) = with_mail(false).await;
@@ -281,19 +293,83 @@ async fn a_link_in_a_mail_sets_a_password_once() {
         "the address that is stored, not the one that was typed"
     );
     let link = link_in(&mail);
-    let form = stranger.get(&link).await.expect(200);
+    let (chooser, address) = opened(&stranger, &link).await;
+    let form = chooser.get(&address).await.expect(200);
     assert!(form.text().contains(USERNAME));
-    let weak = post(&stranger, &link, "new_password1=12345678&new_password2=12345678")
-        .await
-        .expect(422);
+    let weak = post(
+        &chooser,
+        &address,
+        "new_password1=12345678&new_password2=12345678",
+    )
+    .await
+    .expect(422);
     assert!(weak.text().contains("too common"));
     let fields = format!("new_password1={NEW}&new_password2={NEW}");
-    post(&stranger, &link, &fields).await.expect(303);
+    let done = post(&chooser, &address, &fields).await.expect(303);
+    assert_eq!(done.header("location"), "/accounts/login/");
+    assert!(
+        done.header("set-cookie").starts_with("resettoken=; ")
+            && done.header("set-cookie").contains("Max-Age=0")
+    );
     app.services.authenticate_basic(USERNAME, NEW).await.unwrap();
     assert!(!is_open(&app, &session).await);
     stranger.get(&link).await.expect(404);
-    post(&stranger, &link, &fields).await.expect(404);
+    for (client, address) in [(&chooser, &address), (&stranger, &link)] {
+        let spent = post(client, address, &fields).await.expect(404);
+        assert!(spent.text().contains("was used already"));
+    }
     assert!(mails.try_recv().is_err(), "one mail, to the one who was meant");
+}
+
+#[tokio::test]
+async fn the_token_of_a_link_is_in_no_page_and_no_address_but_its_own() {
+    let (app, mut mails) = with_mail(false).await;
+    app.add_user("ada", false).await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let ask = "/accounts/password_reset/";
+    post(&stranger, ask, "email=daedalus@example.org")
+        .await
+        .expect(200);
+    let link = link_in(&next_mail(&mut mails).await);
+    let token = link.trim_end_matches('/').rsplit('/').next().unwrap();
+    let first = stranger.get(&link).await.expect(303);
+    assert_eq!(first.header("referrer-policy"), "no-referrer");
+    assert_eq!(first.header("cache-control"), "no-store");
+    let (chooser, address) = opened(&stranger, &link).await;
+    assert!(address.ends_with("/set-password/") && !address.contains(token));
+    let form = chooser.get(&address).await.expect(200);
+    assert!(!form.text().contains(token));
+    let unlike = format!("new_password1={NEW}&new_password2=x");
+    let again = post(&chooser, &address, &unlike).await.expect(422);
+    assert!(!again.text().contains(token));
+    // Who sends a form to the link itself is sent to the form.
+    let fields = format!("new_password1={NEW}&new_password2={NEW}");
+    let sent = post(&stranger, &link, &fields).await.expect(303);
+    assert_eq!(sent.header("location"), address);
+    app.services.authenticate_basic(USERNAME, PASSWORD).await.unwrap();
+    // Without the cookie, or with another one, the form is nobody's; and the token is one user's.
+    for client in [&stranger, &stranger.clone().cookie("resettoken", "")] {
+        let asked = client.get(&address).await.expect(404);
+        assert!(asked.text().contains("Open that link once more"));
+        post(client, &address, &fields).await.expect(404);
+    }
+    assert_eq!(id_of(&app, "ada").await.0, 2);
+    let ada = "/accounts/reset/Mg/set-password/".to_owned();
+    for (client, address) in [
+        (&stranger.clone().cookie("resettoken", "set-password"), &address),
+        (&stranger.clone().cookie("resettoken", "abc-def"), &address),
+        (&chooser, &ada),
+    ] {
+        client.get(address).await.expect(404);
+        post(client, address, &fields).await.expect(404);
+    }
+    let https = stranger
+        .clone()
+        .with("x-forwarded-proto", "https")
+        .get(&link)
+        .await
+        .expect(303);
+    assert!(https.header("set-cookie").ends_with("; HttpOnly; Secure"));
 }
 
 #[tokio::test]
@@ -305,10 +381,11 @@ async fn of_two_posts_with_one_link_one_sets_the_password() {
         .await
         .expect(200);
     let link = link_in(&next_mail(&mut mails).await);
+    let (chooser, address) = opened(&stranger, &link).await;
     let (one, other) = (format!("{NEW}-one"), format!("{NEW}-other"));
     let send = async |password: &str| {
         let fields = format!("new_password1={password}&new_password2={password}");
-        post(&stranger, &link, &fields).await
+        post(&chooser, &address, &fields).await
     };
     let (first, second) = tokio::join!(send(&one), send(&other));
     let (password, loser) = if first.code() == 303 {
@@ -453,9 +530,11 @@ async fn a_link_ends_by_time_by_sign_in_and_where_its_owner_is_deactivated() {
         link_in(&next_mail(&mut mails).await)
     };
     let by_time = ask().await;
-    stranger.get(&by_time).await.expect(200);
+    let (chooser, address) = opened(&stranger, &by_time).await;
+    chooser.get(&address).await.expect(200);
     app.clock.advance(TimeDelta::days(3) + TimeDelta::seconds(5));
     stranger.get(&by_time).await.expect(404);
+    chooser.get(&address).await.expect(404);
     let by_sign_in = ask().await;
     browser(&app, USERNAME).await;
     stranger.get(&by_sign_in).await.expect(404);

@@ -57,7 +57,7 @@ pub struct ResetRequestPage {
     pub is_sent: bool,
 }
 
-/// `/accounts/reset/{uid}/{token}/`. Posts `new_password1`, `new_password2` to the same address.
+/// `/accounts/reset/{uid}/set-password/`. Posts `new_password1`, `new_password2` to the same address.
 #[derive(Template)]
 #[template(path = "password_choose.html")]
 pub struct ResetChoosePage {
@@ -65,8 +65,8 @@ pub struct ResetChoosePage {
     pub frame: Frame,
     /// Whose password it is; `None` where the link is spent or none.
     pub username: Option<String>,
-    /// The address of the form.
-    pub action: String,
+    /// Whether the browser brought what the link gave it.
+    pub is_kept: bool,
     /// What is wrong with the new password.
     pub new: Field,
     /// What is wrong with its repetition.
