@@ -23,6 +23,24 @@ pub struct ApiCaller(pub Principal);
 impl FromRequestParts<AppState> for ApiCaller {
     type Rejection = ApiError;
 
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> ApiResult<Self> {
+        let session = ApiSession::from_request_parts(parts, state).await?;
+        Ok(Self(session.principal))
+    }
+}
+
+/// The caller of an API route, and the session that it brought.
+#[derive(Clone, Debug)]
+pub struct ApiSession {
+    /// The caller.
+    pub principal: Principal,
+    /// The session's key; `None` where the caller sent its credentials.
+    pub key: Option<String>,
+}
+
+impl FromRequestParts<AppState> for ApiSession {
+    type Rejection = ApiError;
+
     /// Credentials in the request count before a session. A browser sends both by itself, to whichever page asks it to,
     /// so a request that changes something must also show that it does not come from a foreign page.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> ApiResult<Self> {
@@ -33,7 +51,7 @@ impl FromRequestParts<AppState> for ApiCaller {
                 csrf::check_origin(&parts.headers, &info, &state.settings.csrf_trusted_origins)?;
             }
             let principal = state.services.authenticate_basic(&username, &password).await?;
-            return Ok(Self(principal));
+            return Ok(Self { principal, key: None });
         }
         let jar = CookieJar::from_headers(&parts.headers);
         let Some(key) = session::key(&jar) else {
@@ -45,7 +63,10 @@ impl FromRequestParts<AppState> for ApiCaller {
         if csrf::is_unsafe(&parts.method) {
             csrf::check(&parts.headers, &info, &state.settings.csrf_trusted_origins, None)?;
         }
-        Ok(Self(principal))
+        Ok(Self {
+            principal,
+            key: Some(key),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, Mac};
 use mnemosyne_crypto::password::{self, Verdict};
 use mnemosyne_crypto::session;
-use mnemosyne_domain::{AuditEvent, NewUser, Principal, SessionRecord, StoreError, User, UserId};
+use mnemosyne_domain::{AuditEvent, NewUser, Principal, SessionRecord, StoreError, User, UserChange, UserId};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
@@ -18,6 +18,7 @@ use crate::operators::has_usable_password;
 use crate::origin;
 use crate::permission::{self, Action};
 use crate::throttle::Buckets;
+use crate::users::kind_of;
 use crate::validate::Problems;
 
 /// How often `ensure_service_user` looks again where somebody else was faster.
@@ -42,6 +43,8 @@ pub enum Ensured {
     Created,
     /// It was there, and has the given password now.
     PasswordSet,
+    /// It was there with this password, and is a service account now.
+    Marked,
     /// It was there with this password.
     Unchanged,
 }
@@ -52,6 +55,7 @@ impl Ensured {
         match self {
             Self::Created => "created",
             Self::PasswordSet => "password_set",
+            Self::Marked => "marked",
             Self::Unchanged => "unchanged",
         }
     }
@@ -303,6 +307,7 @@ impl Services {
             email: String::new(),
             is_superuser: role == Role::Administrator,
             is_staff: role == Role::Administrator,
+            is_service: role == Role::Service,
         };
         match self.relational.create_user(user, self.clock.now()).await {
             Err(StoreError::Conflict(_)) => Err(ServiceError::Conflict {
@@ -311,7 +316,7 @@ impl Services {
             }),
             Err(error) => Err(error.into()),
             Ok(user) => {
-                let role = if user.is_superuser { "administrator" } else { "" };
+                let role = kind_of(&user);
                 self.audited(caller, AuditEvent::UserCreated, &user.username, role)
                     .await;
                 Ok(user)
@@ -319,7 +324,8 @@ impl Services {
         }
     }
 
-    /// Makes sure that a service account is there and has this password; idempotent (seed §3.3).
+    /// Makes sure that a service account is there and has this password; idempotent (seed §3.3). A user of that name becomes
+    /// one, unless it is an administrator: that has a person behind it.
     pub async fn ensure_service_user(
         &self,
         caller: &Principal,
@@ -348,15 +354,35 @@ impl Services {
         password: &str,
     ) -> ServiceResult<Ensured> {
         let Some(user) = self.relational.user_by_name(username).await? else {
-            self.create_user(caller, username, password, Role::User).await?;
+            self.create_user(caller, username, password, Role::Service)
+                .await?;
             return Ok(Ensured::Created);
         };
+        let is_new_service = !user.is_service && !user.is_superuser;
+        if is_new_service {
+            let mark = UserChange {
+                is_service: Some(true),
+                ..UserChange::default()
+            };
+            self.relational.update_user(user.id, &mark).await?;
+            self.audited(
+                caller,
+                AuditEvent::UserChanged,
+                username,
+                "made a service account",
+            )
+            .await;
+        }
         if self
             .verify_password(password, Some(user.password.clone()))
             .await?
             == Verdict::Right
         {
-            return Ok(Ensured::Unchanged);
+            return Ok(if is_new_service {
+                Ensured::Marked
+            } else {
+                Ensured::Unchanged
+            });
         }
         self.replaced_password(user, password).await?;
         self.audited(caller, AuditEvent::PasswordChanged, username, "")
@@ -400,6 +426,8 @@ pub enum Role {
     Administrator,
     /// Everything but administration.
     User,
+    /// The same, for a program.
+    Service,
 }
 
 /// The name without surrounding white space, where it is a good one.
@@ -488,6 +516,7 @@ impl Services {
             email: String::new(),
             is_superuser: true,
             is_staff: true,
+            is_service: false,
         };
         Ok(self.relational.create_user(user, self.clock.now()).await?)
     }

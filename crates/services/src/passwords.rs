@@ -10,6 +10,7 @@ use mnemosyne_domain::{AuditEvent, Mail, Principal, User, UserId};
 use crate::accounts::OpenedSession;
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
+use crate::operators::has_usable_password;
 use crate::origin;
 use crate::password_rules;
 use crate::permission::{self, Action};
@@ -46,6 +47,12 @@ fn bound(user: &User) -> Bound<'_> {
     }
 }
 
+/// Whether a link in a mail may lead to a new password. The password of a service account stands in the configuration of a
+/// program, and whoever reads a mailbox has no part in that.
+fn may_choose_by_link(user: &User) -> bool {
+    user.is_active && !user.is_service && has_usable_password(user)
+}
+
 /// Refuses a password that the rules refuse, as a problem with this field.
 pub(crate) fn require_good(field: &str, password: &str, known: &[(&str, &str)]) -> ServiceResult<()> {
     if password.is_empty() {
@@ -68,7 +75,27 @@ impl Services {
         old: &str,
         new: &str,
     ) -> ServiceResult<OpenedSession> {
+        let user = self.own_password_changed(caller, old, new).await?;
+        let opened = self.open_session(&user).await?;
+        self.relational.delete_session(session_key).await?;
+        Ok(opened)
+    }
+
+    /// The same for a caller without a session: every session of the user is over.
+    pub async fn change_own_password_everywhere(
+        &self,
+        caller: &Principal,
+        old: &str,
+        new: &str,
+    ) -> ServiceResult<()> {
+        self.own_password_changed(caller, old, new).await.map(drop)
+    }
+
+    async fn own_password_changed(&self, caller: &Principal, old: &str, new: &str) -> ServiceResult<User> {
         let user = self.own_account(caller).await?;
+        if old.is_empty() {
+            return Err(ServiceError::field("old_password", "This field is required."));
+        }
         let buckets = Buckets::of(&user.username);
         self.require_patience(&buckets).await?;
         let is_right = old.len() <= password_rules::MAX_BYTES && {
@@ -93,9 +120,7 @@ impl Services {
         let user = self.replaced_password(user, new).await?;
         self.audited(caller, AuditEvent::PasswordChanged, &user.username, "")
             .await;
-        let opened = self.open_session(&user).await?;
-        self.relational.delete_session(session_key).await?;
-        Ok(opened)
+        Ok(user)
     }
 
     /// Gives a user a new password; all sessions of the user are over.
@@ -151,9 +176,10 @@ impl Services {
             return Ok(());
         }
         for user in self.relational.users().await? {
-            let is_meant =
-                user.is_active && !user.password.starts_with('!') && user.email.to_lowercase() == email;
-            if !is_meant || !self.may_mail(&format!("mail|{}", user.id.0)).await? {
+            if !may_choose_by_link(&user)
+                || user.email.to_lowercase() != email
+                || !self.may_mail(&format!("mail|{}", user.id.0)).await?
+            {
                 continue;
             }
             let mail = self.reset_mail(&user, site);
@@ -201,7 +227,7 @@ impl Services {
             return Err(gone);
         };
         let now = self.clock.now();
-        let holds = user.is_active
+        let holds = may_choose_by_link(&user)
             && self
                 .keyring
                 .secret_keys()

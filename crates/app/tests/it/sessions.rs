@@ -11,6 +11,7 @@ use mnemosyne_domain::{
     AuditEntry, AuditEvent, AuditFilter, Mail, PageRequest, Principal, UserChange, UserId,
 };
 use mnemosyne_services::ServiceError;
+use mnemosyne_services::accounts::Ensured;
 use mnemosyne_testkit::app::{Answer, Client, PASSWORD, TestApp, USERNAME};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -713,6 +714,270 @@ async fn programs_keep_users_over_rest() {
     assert_eq!(audit["results"][0]["actor"], "root-of-all");
     root.get("/library/api/audit/?event=nonsense").await.expect(400);
     root.get("/library/api/audit/?since=yesterday").await.expect(400);
+}
+
+#[tokio::test]
+async fn programs_change_their_own_profile_over_rest() {
+    let app = TestApp::start().await;
+    let address = "/library/api/profile/";
+    let daedalus = app.daedalus();
+    let usual = daedalus.get(address).await.expect(200).json();
+    assert_eq!(
+        usual,
+        json!({
+            "user_id": 1, "username": USERNAME, "email": "", "time_zone": null, "date_format": "words", "theme": "system"
+        })
+    );
+    let change = json!({ "time_zone": " Asia/Tokyo ", "date_format": "iso", "theme": "dark" });
+    let changed = daedalus.patch(address, &change).await.expect(200).json();
+    assert_eq!(
+        (&changed["time_zone"], &changed["date_format"], &changed["theme"]),
+        (&json!("Asia/Tokyo"), &json!("iso"), &json!("dark"))
+    );
+    let changed = daedalus
+        .patch(address, &json!({ "theme": "light" }))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&changed["time_zone"], &changed["date_format"], &changed["theme"]),
+        (&json!("Asia/Tokyo"), &json!("iso"), &json!("light")),
+        "what is not said stays"
+    );
+    let (client, _) = browser(&app, USERNAME).await;
+    let page = client.get("/profile/").await.expect(200);
+    assert!(
+        page.text().contains("data-theme=\"light\"") && page.text().contains("value=\"Asia/Tokyo\" selected")
+    );
+    let wrong = json!({ "time_zone": "Mars/Olympus", "date_format": "stardate", "theme": "plaid", "username": "root" });
+    let fields = daedalus.patch(address, &wrong).await.expect(400).json();
+    let names: Vec<&String> = fields.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["date_format", "theme", "time_zone"]);
+    assert_eq!(
+        daedalus.get(address).await.expect(200).json(),
+        changed,
+        "a part of it was saved"
+    );
+    for nothing in [json!(null), json!("")] {
+        let changed = daedalus
+            .patch(address, &json!({ "time_zone": nothing }))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(changed["time_zone"], json!(null));
+    }
+    let others = client.with("x-csrftoken", SECRET).get(address).await.expect(200);
+    assert_eq!(others.json()["username"], USERNAME, "a session may ask as well");
+    assert_eq!(
+        app.stranger()
+            .get(address)
+            .await
+            .expect(401)
+            .header("www-authenticate"),
+        "Basic realm=\"mnemosyne\""
+    );
+}
+
+#[tokio::test]
+async fn programs_change_their_own_password_over_rest() {
+    let app = TestApp::start().await;
+    let address = "/library/api/profile/password/";
+    let daedalus = app.daedalus();
+    let (client, session) = browser(&app, USERNAME).await;
+    let client = client.with("x-csrftoken", SECRET);
+    daedalus.get("/library/api/profile/").await.expect(200);
+    for (body, field) in [
+        (json!({}), "old_password"),
+        (json!({ "new_password": NEW }), "old_password"),
+        (json!({ "old_password": PASSWORD }), "new_password"),
+        (
+            json!({ "old_password": PASSWORD, "new_password": "12345678" }),
+            "new_password",
+        ),
+        (
+            json!({ "old_password": PASSWORD, "new_password": "daedalus1" }),
+            "new_password",
+        ),
+    ] {
+        let fields = daedalus.post(address, &body).await.expect(400).json();
+        assert_eq!(
+            fields.as_object().unwrap().keys().collect::<Vec<_>>(),
+            [field],
+            "{body}"
+        );
+    }
+    let wrong = json!({ "old_password": "no", "new_password": NEW });
+    let told = daedalus.post(address, &wrong).await.expect(400).json();
+    assert!(
+        told["old_password"][0]
+            .as_str()
+            .unwrap()
+            .contains("entered incorrectly")
+    );
+    assert!(is_open(&app, &session).await && entries(&app, AuditEvent::PasswordChanged).await.is_empty());
+
+    let good = json!({ "old_password": PASSWORD, "new_password": NEW });
+    let done = daedalus.post(address, &good).await.expect(204);
+    assert!(
+        done.headers.get("set-cookie").is_none(),
+        "credentials open no session"
+    );
+    daedalus.get("/library/api/profile/").await.expect(401);
+    let renewed = app.stranger().basic(USERNAME, NEW);
+    renewed.get("/library/api/profile/").await.expect(200);
+    assert!(!is_open(&app, &session).await, "every session is over");
+    client.get("/library/api/profile/").await.expect(401);
+
+    // With a session, that one goes on under a new key.
+    let opened = app.services.sign_in(USERNAME, NEW).await.unwrap();
+    let client = app
+        .stranger()
+        .cookie("sessionid", &opened.key)
+        .cookie("csrftoken", SECRET);
+    let another = json!({ "old_password": NEW, "new_password": "another-owl-12" });
+    client.post(address, &another).await.expect(403);
+    let client = client.with("x-csrftoken", SECRET);
+    let done = client.post(address, &another).await.expect(204);
+    let key = new_session(&done);
+    assert!(is_open(&app, &key).await && !is_open(&app, &opened.key).await);
+    assert!(
+        done.headers
+            .get_all("set-cookie")
+            .iter()
+            .any(|value| value.as_bytes().starts_with(b"csrftoken="))
+    );
+    let changed = entries(&app, AuditEvent::PasswordChanged).await;
+    assert_eq!(
+        (
+            changed.len(),
+            changed[0].actor.as_str(),
+            changed[0].address.as_str()
+        ),
+        (2, USERNAME, "127.0.0.1")
+    );
+
+    // Guessing the old one is slowed down as a sign-in is.
+    let program = app.stranger().basic(USERNAME, "another-owl-12");
+    program.get("/library/api/profile/").await.expect(200);
+    let mut last = program.post(address, &wrong).await;
+    for _ in 0..20 {
+        if last.code() == 429 {
+            break;
+        }
+        last.expect(400);
+        last = program.post(address, &wrong).await;
+    }
+    assert!(!last.expect(429).header("retry-after").is_empty());
+    let ended = program
+        .post("/library/api/profile/sign-out/", &json!({}))
+        .await
+        .expect(200);
+    assert!(ended.json()["ended"].as_u64() >= Some(1));
+    assert!(!is_open(&app, &key).await);
+}
+
+#[tokio::test]
+async fn a_service_account_is_marked_and_no_mail_leads_to_its_password() {
+    let (app, mut mails) = with_mail(false).await;
+    app.add_user("root-of-all", true).await;
+    let ensure = async |name: &str, password: &str| {
+        app.services
+            .ensure_service_user(&Principal::Local, name, password)
+            .await
+            .unwrap()
+    };
+    let is_service = async |name: &str| {
+        app.relational
+            .user_by_name(name)
+            .await
+            .unwrap()
+            .unwrap()
+            .is_service
+    };
+    assert_eq!(ensure("program", NEW).await, Ensured::Created);
+    assert!(is_service("program").await);
+    assert_eq!(ensure("program", NEW).await, Ensured::Unchanged);
+
+    // A link that was sent to somebody who is a service account meanwhile is spent, and none is sent any more.
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let ask = async || {
+        let fields = "email=daedalus@example.org";
+        post(&stranger, "/accounts/password_reset/", fields)
+            .await
+            .expect(200);
+    };
+    ask().await;
+    let link = link_in(&next_mail(&mut mails).await);
+    let (chooser, form) = opened(&stranger, &link).await;
+    assert_eq!(ensure(USERNAME, PASSWORD).await, Ensured::Marked);
+    assert_eq!(ensure(USERNAME, PASSWORD).await, Ensured::Unchanged);
+    assert!(is_service(USERNAME).await);
+    stranger.get(&link).await.expect(404);
+    let fields = format!("new_password1={NEW}&new_password2={NEW}");
+    post(&chooser, &form, &fields).await.expect(404);
+    ask().await;
+
+    // An administrator has a person behind it.
+    assert_eq!(ensure("root-of-all", PASSWORD).await, Ensured::Unchanged);
+    assert!(!is_service("root-of-all").await);
+
+    // It shows, and is otherwise a user like any other.
+    let root = app.stranger().basic("root-of-all", PASSWORD);
+    let listed = root.get("/library/api/users/").await.expect(200).json();
+    let marks: Vec<_> = listed["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|user| {
+            (
+                user["username"].as_str().unwrap().to_owned(),
+                user["is_service"] == true,
+            )
+        })
+        .collect();
+    let expected = [(USERNAME, true), ("program", true), ("root-of-all", false)];
+    assert_eq!(marks, expected.map(|(name, mark)| (name.to_owned(), mark)));
+    let (page, _) = browser(&app, "root-of-all").await;
+    let people = page.get("/people/").await.expect(200);
+    assert_eq!(people.text().matches("<span>service account</span>").count(), 2);
+    app.daedalus().get("/library/api/workspaces/").await.expect(200);
+    app.services.sign_in(USERNAME, PASSWORD).await.unwrap();
+
+    // The mark can be taken away by whoever keeps users; then a link is sent again.
+    let id = id_of(&app, USERNAME).await.0;
+    let person = page.get(&format!("/people/{id}/")).await.expect(200);
+    assert!(person.text().contains("name=\"is_service\" value=\"on\" checked"));
+    let form = "email=daedalus@example.org&is_active=on";
+    post(&page, &format!("/people/{id}/"), form).await.expect(303);
+    assert!(!is_service(USERNAME).await);
+    let one = format!("/library/api/users/{id}/");
+    for mark in [true, false] {
+        let changed = root
+            .patch(&one, &json!({ "is_service": mark }))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(changed["is_service"], mark);
+    }
+    ask().await;
+    next_mail(&mut mails).await;
+    assert!(mails.try_recv().is_err(), "a mail went to a service account");
+    let made = json!({ "username": "another", "password": NEW, "is_service": true });
+    let made = root.post("/library/api/users/", &made).await.expect(201).json();
+    assert_eq!(made["is_service"], true);
+    let details: Vec<_> = entries(&app, AuditEvent::UserChanged)
+        .await
+        .into_iter()
+        .map(|entry| entry.detail)
+        .collect();
+    assert!(
+        details.contains(&"made a service account".to_owned()),
+        "{details:?}"
+    );
+    assert!(
+        details.contains(&"no service account any more".to_owned()),
+        "{details:?}"
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::ports::Relational;
 use mnemosyne_domain::{
-    LibraryUid, NewMcpToken, NewUser, SessionRecord, SigningKey, StoreError, Tool, User, UserId,
+    LibraryUid, NewMcpToken, NewUser, SessionRecord, SigningKey, StoreError, Tool, User, UserChange, UserId,
 };
 
 use super::{Pair, at};
@@ -21,6 +21,7 @@ fn new_user(username: &str) -> NewUser {
         email: format!("{username}@example.org"),
         is_superuser: false,
         is_staff: true,
+        is_service: false,
     }
 }
 
@@ -79,6 +80,64 @@ pub async fn a_user_is_kept_as_made(databases: Databases) {
     assert!(databases.second.user_by_name("Żaneta").await.unwrap() == Some(made.clone()));
     assert!(databases.second.user(made.id).await.unwrap() == Some(made));
     assert!(databases.second.user(NOBODY).await.unwrap().is_none());
+}
+
+/// The mark of a service account is kept beside Django's table, by whichever way it came and whoever asks.
+pub async fn a_service_account_is_marked_and_unmarked(databases: Databases) {
+    let (first, second) = (databases.first.as_ref(), databases.second.as_ref());
+    let wanted = NewUser {
+        is_service: true,
+        ..new_user("daedalus")
+    };
+    let made = first.create_user(wanted, at(0)).await.unwrap();
+    let person = user(first, "ada").await;
+    assert_eq!((made.is_service, person.is_service), (true, false));
+    let marks = async || {
+        let by_id = second.user(made.id).await.unwrap().unwrap().is_service;
+        let by_name = second.user_by_name("daedalus").await.unwrap().unwrap().is_service;
+        let listed: Vec<bool> = second
+            .users()
+            .await
+            .unwrap()
+            .iter()
+            .map(|user| user.is_service)
+            .collect();
+        // By name: ada, daedalus.
+        (by_id, by_name, listed)
+    };
+    assert_eq!(marks().await, (true, true, vec![false, true]));
+    let change = |is_service| UserChange {
+        is_service,
+        ..UserChange::default()
+    };
+    for (is_service, expected) in [
+        (None, true),
+        (Some(true), true),
+        (Some(false), false),
+        (Some(false), false),
+        (None, false),
+        (Some(true), true),
+    ] {
+        first.update_user(made.id, &change(is_service)).await.unwrap();
+        assert_eq!(
+            marks().await,
+            (expected, expected, vec![false, expected]),
+            "{is_service:?}"
+        );
+    }
+    let nobody = first.update_user(NOBODY, &change(Some(true))).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound)));
+    let taken = first
+        .create_user(
+            NewUser {
+                is_service: true,
+                ..new_user("ada")
+            },
+            at(1),
+        )
+        .await;
+    assert!(matches!(taken, Err(StoreError::Conflict("username"))));
+    assert_eq!(marks().await.2, [false, true], "what failed marked nobody");
 }
 
 /// Names are unique, and compared exactly.
@@ -477,6 +536,7 @@ macro_rules! accounts_conformance {
             $make,
             [
                 a_user_is_kept_as_made,
+                a_service_account_is_marked_and_unmarked,
                 names_of_users_are_unique_and_exact,
                 one_process_makes_a_user,
                 passwords_and_sign_ins_are_noted,

@@ -28,6 +28,7 @@ async fn user(accounts: &dyn Relational, username: &str, is_superuser: bool) -> 
         email: String::new(),
         is_superuser,
         is_staff: is_superuser,
+        is_service: false,
     };
     accounts.create_user(user, at(0)).await.unwrap().id
 }
