@@ -94,6 +94,7 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use mnemosyne_testkit::mutate::{mutated, mutations};
     use proptest::prelude::*;
 
     use super::*;
@@ -143,6 +144,31 @@ mod tests {
         fn credentials_arrive_as_they_were_sent(username in "[^:]{0,40}", password in ".{0,80}") {
             let encoded = BASE64_STANDARD.encode(format!("{username}:{password}"));
             prop_assert_eq!(credentials(&format!("Basic {encoded}")), Some((username, password)));
+        }
+    }
+
+    proptest! {
+        /// Credentials with something done to them are the same ones only where the same text was encoded.
+        #[test]
+        fn nearly_right_headers_are_somebody_elses_credentials(mutations in mutations()) {
+            let encoded = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+            let (valid, other) = (encoded("daedalus:a pässword:with signs?>"), encoded("ada:x"));
+            let donors: [&[u8]; 2] = [other.as_bytes(), b"Bearer abc"];
+            let Ok(value) = HeaderValue::from_bytes(&mutated(valid.as_bytes(), &donors, &mutations)) else {
+                return Ok(());
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.clone());
+            let found = basic_credentials(&headers);
+            let is_same = value.to_str().ok().and_then(|text| text.split_once(' ')).is_some_and(|(scheme, rest)| {
+                scheme.eq_ignore_ascii_case("basic") && rest.trim() == &valid[6..]
+            });
+            let ours = ("daedalus".to_owned(), "a pässword:with signs?>".to_owned());
+            prop_assert_eq!(found == Some(ours), is_same, "{:?}", value);
+            if let Some((username, password)) = found {
+                let again = encoded(&format!("{username}:{password}"));
+                prop_assert_eq!(value.to_str().unwrap().split_once(' ').unwrap().1.trim(), &again[6..]);
+            }
         }
     }
 
