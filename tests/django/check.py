@@ -459,7 +459,8 @@ def fill_former(name):
         cursor.execute("INSERT INTO llm_manager_llmapi (name, base_url, api_key, verify_ssl) VALUES "
                        "('vllm', 'https://models.example.org/v1', %s, false)", [Fernet(own).encrypt(b"sk-very-secret").decode()])
         cursor.execute("INSERT INTO llm_manager_llmmodel (api_id, name, model_type, vector_dimension) VALUES (1, 'qwen', 'embedding', 4096)")
-        cursor.execute("INSERT INTO library_ingestjob VALUES (gen_random_uuid(), 'completed', 'h', 'r')")
+        for state in ("completed", "completed", "pending", "failed", "completed"):
+            cursor.execute("INSERT INTO library_ingestjob VALUES (gen_random_uuid(), %s, 'h', 'r')", [state])
         cursor.execute("INSERT INTO accounts_userprofile (user_id, timezone) VALUES (1, 'Europe/Vienna')")
         cursor.execute('INSERT INTO "odd ""name\'; DROP TABLE auth_user; --" VALUES (%s, %s)', ["odd", "1a" * 32])
         cursor.execute("INSERT INTO library_library (name) VALUES ('Papers')")
@@ -545,6 +546,11 @@ def the_former_system_is_taken_over(checks):
         with checks.that("an empty list is taken as all where that is said"):
             assert imported("--empty-means-all")["mcp_server_mcptoken"]["taken"] == 1
             assert mcp(server, "t-empty")[0] == 200
+        with checks.that("jobs are counted by their states, and none is taken"):
+            jobs = first["library_ingestjob"]
+            assert (jobs["rows"], jobs["taken"], jobs["known"], jobs["left"]) == (5, 0, 0, []), jobs
+            assert jobs["states"] == {"completed": 3, "failed": 1, "pending": 1} and "not taken" in jobs["note"], jobs
+            assert rows(name, "SELECT count(*) FROM mnemosyne_job") == [(0,)]
         with checks.that("profiles come over"):
             assert first["accounts_userprofile"]["taken"] == 1, first["accounts_userprofile"]
             assert rows(name, "SELECT time_zone FROM mnemosyne_profile WHERE user_id = 1") == [("Europe/Vienna",)]
@@ -566,6 +572,7 @@ def the_former_system_is_taken_over(checks):
                 assert mcp(server, turn(kid, b"x" * 32))[0] == 401, kid
         with checks.that("the report for people names tables, counts and reasons"):
             text = server.command("import_django").stdout
+            assert "5 rows: 0 taken, 0 here already, 5 left\n  3 completed\n  1 failed\n  1 pending\n  Jobs are not taken" in text, text
             assert "mcp_server_mcptoken (mcp_tokens)" in text and "another table restricts it" in text, text
 
 
