@@ -263,5 +263,5 @@ if __name__ == "__main__":
     try:
         main()
     except Unavailable as missing:
-        print(f"services: {missing}", file=sys.stderr)
+        print(f"services: {missing}", flush=True)
         sys.exit(125)
