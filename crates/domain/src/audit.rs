@@ -161,6 +161,27 @@ pub struct Profile {
     pub theme: Theme,
 }
 
+/// What changes of a profile: what is `None` stays as it is at that moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// See [`Profile::time_zone`]; `Some(None)`: the installation's.
+    pub time_zone: Option<Option<String>>,
+    /// See [`Profile::date_format`].
+    pub date_format: Option<DateFormat>,
+    /// See [`Profile::theme`].
+    pub theme: Option<Theme>,
+}
+
+impl From<Profile> for ProfileChange {
+    fn from(profile: Profile) -> Self {
+        Self {
+            time_zone: Some(profile.time_zone),
+            date_format: Some(profile.date_format),
+            theme: Some(profile.theme),
+        }
+    }
+}
+
 /// How pages write dates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DateFormat {

@@ -23,8 +23,8 @@ pub use account::{
     McpToken, NewMcpToken, NewUser, Principal, SessionRecord, SigningKey, TokenGrant, Tool, User, UserId,
 };
 pub use audit::{
-    Attempts, AuditEntry, AuditEvent, AuditFilter, DateFormat, Mail, NewAuditEntry, Profile, Theme,
-    UserChange, UserUpdate,
+    Attempts, AuditEntry, AuditEvent, AuditFilter, DateFormat, Mail, NewAuditEntry, Profile, ProfileChange,
+    Theme, UserChange, UserUpdate,
 };
 pub use concept::{Concept, ConceptKind, ConceptMention};
 pub use dependency::Dependency;

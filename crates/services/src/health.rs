@@ -150,7 +150,8 @@ fn sentence_of_refusal(dependency: Dependency, refusal: Refusal) -> &'static str
             "PostgreSQL has no database of this name; make it, or check APP_DB_NAME."
         }
         (Dependency::Database, Refusal::Permission) => {
-            "PostgreSQL does not let APP_DB_USER do this; it has to own the database."
+            "PostgreSQL does not let APP_DB_USER in from this host, or do this: check the server's pg_hba.conf, and that the \
+             user owns the database."
         }
         (Dependency::Knowledge, Refusal::Login) => {
             "Neo4j refuses the login; check user and password in NEOMODEL_NEO4J_BOLT_URL, percent-encoded."

@@ -2,7 +2,7 @@
 
 use mnemosyne_crypto::session;
 use mnemosyne_domain::{
-    AuditEvent, NewUser, Principal, Profile, StoreError, User, UserChange, UserId, UserUpdate,
+    AuditEvent, NewUser, Principal, Profile, ProfileChange, StoreError, User, UserChange, UserId, UserUpdate,
 };
 use serde_json::Value;
 
@@ -180,10 +180,10 @@ impl Services {
         }
     }
 
-    /// Saves how pages look to the caller. The surface has checked the time zone, which it alone knows.
-    pub async fn save_profile(&self, caller: &Principal, profile: &Profile) -> ServiceResult<()> {
+    /// Changes how pages look to the caller. The surface has checked the time zone, which it alone knows.
+    pub async fn change_profile(&self, caller: &Principal, change: &ProfileChange) -> ServiceResult<()> {
         let user = self.own_account(caller).await?;
-        Ok(self.relational.save_profile(user.id, profile).await?)
+        Ok(self.relational.change_profile(user.id, change).await?)
     }
 
     /// The caller's own row, for its page.

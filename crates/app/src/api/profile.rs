@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono_tz::Tz;
 use http::{StatusCode, header};
-use mnemosyne_domain::{DateFormat, Principal, Profile as StoredProfile, Theme};
+use mnemosyne_domain::{DateFormat, Principal, ProfileChange, Theme};
 use mnemosyne_services::ServiceError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -120,50 +120,40 @@ pub(crate) async fn update(
     ApiCaller(caller): ApiCaller,
     ApiJson(wanted): ApiJson<ProfileChanges>,
 ) -> ApiResult<Json<Profile>> {
-    let before = state.services.profile(&caller).await?;
     let mut problems = BTreeMap::new();
-    let time_zone = match wanted.time_zone {
-        None => before.time_zone,
-        Some(zone) => zone
-            .map(|zone| zone.trim().to_owned())
-            .filter(|zone| !zone.is_empty()),
-    };
-    if time_zone
-        .as_deref()
-        .is_some_and(|zone| zone.parse::<Tz>().is_err())
+    let time_zone = wanted.time_zone.map(|zone| {
+        zone.map(|zone| zone.trim().to_owned())
+            .filter(|zone| !zone.is_empty())
+    });
+    if let Some(Some(zone)) = &time_zone
+        && zone.parse::<Tz>().is_err()
     {
         let problem = "Choose the IANA name of a time zone, as Europe/Vienna.".to_owned();
         problems.insert("time_zone".to_owned(), vec![problem]);
     }
-    let date_format = match wanted.date_format.as_deref() {
-        None => Some(before.date_format),
-        Some(word) => {
-            let known = DateFormat::ALL.map(DateFormat::as_str);
-            chosen(
-                &mut problems,
-                "date_format",
-                word,
-                DateFormat::parse(word),
-                &known,
-            )
-        }
-    };
-    let theme = match wanted.theme.as_deref() {
-        None => Some(before.theme),
-        Some(word) => {
-            let known = Theme::ALL.map(Theme::as_str);
-            chosen(&mut problems, "theme", word, Theme::parse(word), &known)
-        }
-    };
+    let date_format = wanted.date_format.as_deref().and_then(|word| {
+        let known = DateFormat::ALL.map(DateFormat::as_str);
+        chosen(
+            &mut problems,
+            "date_format",
+            word,
+            DateFormat::parse(word),
+            &known,
+        )
+    });
+    let theme = wanted.theme.as_deref().and_then(|word| {
+        let known = Theme::ALL.map(Theme::as_str);
+        chosen(&mut problems, "theme", word, Theme::parse(word), &known)
+    });
     if !problems.is_empty() {
         return Err(ServiceError::Invalid(problems).into());
     }
-    let profile = StoredProfile {
+    let change = ProfileChange {
         time_zone,
-        date_format: date_format.unwrap_or_default(),
-        theme: theme.unwrap_or_default(),
+        date_format,
+        theme,
     };
-    state.services.save_profile(&caller, &profile).await?;
+    state.services.change_profile(&caller, &change).await?;
     shown(&state, &caller).await
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn save(
     }
     state
         .services()
-        .save_profile(&visitor.principal, &profile)
+        .change_profile(&visitor.principal, &profile.into())
         .await?;
     Ok(visitor.done(Done::ProfileSaved, "/profile/"))
 }

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::account::UserId;
-use crate::audit::{Attempts, AuditEntry, AuditFilter, Mail, NewAuditEntry, Profile};
+use crate::audit::{Attempts, AuditEntry, AuditFilter, Mail, NewAuditEntry, Profile, ProfileChange};
 use crate::error::StoreResult;
 use crate::page::{Page, PageRequest};
 
@@ -40,8 +40,9 @@ pub trait Throttle: Send + Sync {
 pub trait Profiles: Send + Sync {
     /// A user's profile; the default where none was saved.
     async fn profile(&self, id: UserId) -> StoreResult<Profile>;
-    /// Saves a profile; [`NotFound`](crate::StoreError::NotFound) where there is no such user.
-    async fn save_profile(&self, id: UserId, profile: &Profile) -> StoreResult<()>;
+    /// Changes a profile in one statement, the default where none was saved;
+    /// [`NotFound`](crate::StoreError::NotFound) where there is no such user.
+    async fn change_profile(&self, id: UserId, change: &ProfileChange) -> StoreResult<()>;
 }
 
 /// Hands mail to a server.

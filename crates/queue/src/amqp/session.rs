@@ -77,7 +77,8 @@ impl From<lapin::Error> for Problem {
         let text = error.to_string();
         match reply_code(&error) {
             Some(ACCESS_REFUSED) => Self::refused(Refusal::Permission, text),
-            Some(NOT_ALLOWED) => Self::refused(Refusal::Place, text),
+            // A virtual host, or a user, that has as many connections as it may is not misconfigured.
+            Some(NOT_ALLOWED) if !text.contains("limit") => Self::refused(Refusal::Place, text),
             _ => Self::new(text),
         }
     }

@@ -47,7 +47,7 @@ impl Services {
         if import.options.dry_run {
             return Ok(Outcome::Taken);
         }
-        match self.relational.save_profile(id, &theirs).await {
+        match self.relational.change_profile(id, &theirs.into()).await {
             Err(StoreError::NotFound) => Ok(Outcome::left(format!("its user, {}, does not exist", id.0))),
             other => Ok(other.map(|()| Outcome::Taken)?),
         }

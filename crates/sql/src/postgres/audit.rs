@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{Audit, Profiles, Throttle};
 use mnemosyne_domain::{
-    Attempts, AuditEntry, AuditFilter, NewAuditEntry, Page, PageRequest, Profile, StoreResult, UserId,
+    Attempts, AuditEntry, AuditFilter, DateFormat, NewAuditEntry, Page, PageRequest, Profile, ProfileChange,
+    StoreResult, Theme, UserId,
 };
 
 use super::PostgresDatabase;
@@ -29,9 +30,11 @@ const NOTE_FAILURE: &str = "INSERT INTO mnemosyne_throttle (bucket, failures, fa
 const NOTE_SUCCESS: &str = "INSERT INTO mnemosyne_throttle (bucket, failures, succeeded_at, touched_at) \
     VALUES ($1, 0, $2, $2) ON CONFLICT (bucket) DO UPDATE SET failures = 0, failed_at = NULL, \
     succeeded_at = excluded.succeeded_at, touched_at = excluded.touched_at";
-const SAVE_PROFILE: &str = "INSERT INTO mnemosyne_profile (user_id, time_zone, date_format, theme) \
-    VALUES ($1, $2, $3, $4) ON CONFLICT (user_id) DO UPDATE SET time_zone = excluded.time_zone, \
-    date_format = excluded.date_format, theme = excluded.theme";
+const CHANGE_PROFILE: &str = "INSERT INTO mnemosyne_profile (user_id, time_zone, date_format, theme) \
+    VALUES ($1, $3, COALESCE($4, $6), COALESCE($5, $7)) \
+    ON CONFLICT (user_id) DO UPDATE SET \
+    time_zone = CASE WHEN $2 THEN excluded.time_zone ELSE mnemosyne_profile.time_zone END, \
+    date_format = COALESCE($4, mnemosyne_profile.date_format), theme = COALESCE($5, mnemosyne_profile.theme)";
 
 #[async_trait::async_trait]
 impl Audit for PostgresDatabase {
@@ -155,12 +158,16 @@ impl Profiles for PostgresDatabase {
         Ok(row.map(ProfileRow::read).transpose()?.unwrap_or_default())
     }
 
-    async fn save_profile(&self, id: UserId, profile: &Profile) -> StoreResult<()> {
-        sqlx::query(SAVE_PROFILE)
+    async fn change_profile(&self, id: UserId, change: &ProfileChange) -> StoreResult<()> {
+        let usual = Profile::default();
+        sqlx::query(CHANGE_PROFILE)
             .bind(id.0)
-            .bind(&profile.time_zone)
-            .bind(profile.date_format.as_str())
-            .bind(profile.theme.as_str())
+            .bind(change.time_zone.is_some())
+            .bind(change.time_zone.clone().flatten())
+            .bind(change.date_format.map(DateFormat::as_str))
+            .bind(change.theme.map(Theme::as_str))
+            .bind(usual.date_format.as_str())
+            .bind(usual.theme.as_str())
             .execute(&self.pool)
             .await
             .map(drop)

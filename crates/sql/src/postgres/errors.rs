@@ -40,7 +40,12 @@ fn database_error(error: &dyn DatabaseError) -> StoreError {
     match error.code().as_deref().unwrap_or_default() {
         UNDEFINED_TABLE | UNDEFINED_COLUMN => StoreError::Schema(message),
         DISK_FULL => StoreError::Unavailable("the disk that holds the database is full".to_owned()),
-        INVALID_PASSWORD | INVALID_AUTHORIZATION => StoreError::Refused(
+        // No line of pg_hba.conf for this host, or a role that may not log in.
+        INVALID_AUTHORIZATION => StoreError::Refused(
+            Refusal::Permission,
+            format!("{message}; check the server's pg_hba.conf and APP_DB_USER"),
+        ),
+        INVALID_PASSWORD => StoreError::Refused(
             Refusal::Login,
             format!(
                 "{message}; check APP_DB_USER and APP_DB_PASSWORD (written as they are, not percent-encoded)"

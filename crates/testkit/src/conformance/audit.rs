@@ -2,8 +2,8 @@
 
 use mnemosyne_domain::ports::Relational;
 use mnemosyne_domain::{
-    AuditEvent, AuditFilter, DateFormat, NewAuditEntry, NewUser, PageRequest, Profile, SessionRecord,
-    StoreError, Theme, UserChange, UserId, UserUpdate,
+    AuditEvent, AuditFilter, DateFormat, NewAuditEntry, NewUser, PageRequest, Profile, ProfileChange,
+    SessionRecord, StoreError, Theme, UserChange, UserId, UserUpdate,
 };
 
 use super::{Pair, at};
@@ -206,11 +206,31 @@ pub async fn a_profile_is_kept_as_saved(databases: Databases) {
         },
         Profile::default(),
     ] {
-        first.save_profile(ada, &profile).await.unwrap();
+        first.change_profile(ada, &profile.clone().into()).await.unwrap();
         assert_eq!(other.profile(ada).await.unwrap(), profile);
     }
-    let nobodys = first.save_profile(UserId(999_999), &Profile::default()).await;
+    let nobodys = first
+        .change_profile(UserId(999_999), &Profile::default().into())
+        .await;
     assert!(matches!(nobodys, Err(StoreError::NotFound)));
+    // Each of these names one thing; the others stay, whoever changed them meanwhile.
+    let eve = user(first, "eve", false).await;
+    let theme = ProfileChange {
+        theme: Some(Theme::Dark),
+        ..ProfileChange::default()
+    };
+    let zone = ProfileChange {
+        time_zone: Some(Some("Asia/Tokyo".to_owned())),
+        ..ProfileChange::default()
+    };
+    first.change_profile(eve, &theme).await.unwrap();
+    other.change_profile(eve, &zone).await.unwrap();
+    let expected = Profile {
+        time_zone: Some("Asia/Tokyo".to_owned()),
+        theme: Theme::Dark,
+        ..Profile::default()
+    };
+    assert_eq!(first.profile(eve).await.unwrap(), expected);
 }
 
 /// What is named changes, and nothing else.
