@@ -28,7 +28,8 @@ sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 import fleet as fleets  # noqa: E402
 from launcher import SERVICES, Unavailable, apt_install  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
-from names import Names, eventually, reachable  # noqa: E402
+from names import Names  # noqa: E402
+from waiting import eventually, reachable  # noqa: E402
 
 NGINX = TESTS.parent / "nginx" / "mnemosyne.conf"
 SITE = "mnemosyne.example.org"

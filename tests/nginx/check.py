@@ -22,7 +22,8 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 from launcher import Unavailable, apt_install  # noqa: E402
 from mnemosyne import Checks, Server  # noqa: E402
-from names import PATIENCE, Names, eventually, reachable  # noqa: E402
+from names import Names  # noqa: E402
+from waiting import PATIENCE, eventually, reachable  # noqa: E402
 
 CONFIGURATION = TESTS.parent / "nginx" / "mnemosyne.conf"
 # Addresses of this namespace: what a name means may change while nginx runs.

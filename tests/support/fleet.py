@@ -17,22 +17,11 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "services"))
 from launcher import Servers, Unavailable  # noqa: E402, F401
+from waiting import PATIENCE, eventually  # noqa: E402
 
-PATIENCE = 120
 SERVICES = ("postgres", "neo4j-5", "rabbitmq", "minio", "memcached")
 USER, PASSWORD = "daedalus-service", "a-pass:word/with#odd%parts"
 DAEDALUS_ONLY = ("DAEDALUS_S3_",)
-
-
-def eventually(condition, what, patience=PATIENCE):
-    """What the condition returns, once that is true."""
-    deadline = time.monotonic() + patience
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, what() if callable(what) else what
-        time.sleep(0.05)
 
 
 class Role:
@@ -87,7 +76,134 @@ class Role:
         return time.monotonic() - began
 
 
-class Fleet:
+class Deployment:
+    """What runs somewhere on real servers, used as Daedalus uses it, and its ledger. Needs `servers`, `s3`, `neo4j` and
+    `app.address`; `last_words` says what to print where work never ends."""
+
+    # --- as Daedalus does ------------------------------------------------------------------------------------------
+
+    def request(self, method, path, body=None, base=None, authorized=True):
+        headers = {}
+        if authorized:
+            headers["Authorization"] = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        address = (base or self.app.address + "library/api/") + path
+        request = urllib.request.Request(address, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read()
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, text.decode(errors="replace")
+
+    def ready(self):
+        return self.request("GET", "ready/", base=self.app.address, authorized=False)
+
+    def workspace(self, name, library_type="technical"):
+        status, body = self.request("POST", "workspaces/", {"workspace_id": name, "name": f"Workspace {name}",
+                                                            "library_type": library_type})
+        assert status in (200, 201), (status, body)
+        return body
+
+    def put(self, key, content):
+        """An object in the bucket of Daedalus."""
+        status, text = self.s3.request("PUT", f"daedalus/{key}", content)
+        assert status == 200, (status, text)
+
+    def ingest(self, workspace, name, content):
+        """Puts a file into the bucket and asks for its ingest; the job."""
+        content = content if isinstance(content, bytes) else content.encode()
+        self.put(f"uploads/{name}", content)
+        return self.ask(workspace, name, content)
+
+    def ask(self, workspace, name, content):
+        """Asks for the ingest of a file that is in the bucket; the job."""
+        status, body = self.request("POST", "ingest/", {
+            "workspace_id": workspace, "source_ref": f"daedalus:{name}", "content_hash": hashlib.sha256(content).hexdigest(),
+            "s3_key": f"uploads/{name}", "filename": name})
+        assert status in (200, 202), (status, body)
+        return body["job_id"]
+
+    def job(self, job):
+        status, body = self.request("GET", f"jobs/{job}/")
+        assert status == 200, (status, body)
+        return body
+
+    def ended(self, jobs, patience=PATIENCE):
+        """The jobs, once all of them have ended."""
+        left = {}
+
+        def done():
+            for job in jobs:
+                if job not in left or left[job]["status"] in ("pending", "processing"):
+                    left[job] = self.job(job)
+            return all(job["status"] not in ("pending", "processing") for job in left.values())
+
+        eventually(done, lambda: "some jobs never ended: " + str(
+            [(job["status"], job["stage"], job["attempts"], job["error"]) for job in left.values()
+             if job["status"] in ("pending", "processing")][:5]) + self.last_words(), patience)
+        return [left[job] for job in jobs]
+
+    def search(self, workspace, query, **more):
+        status, body = self.request("POST", "search/", {"workspace_id": workspace, "query": query, **more})
+        assert status == 200, (status, body)
+        return body
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    def sql(self, statement):
+        """Rows of the product's database, as lists of text."""
+        postgres = self.servers["postgres"]
+        return [line.split("|") for line in postgres.psql(postgres.url(), statement).splitlines() if line]
+
+    def assert_ledger(self, items):
+        """jobs = items = nodes = blobs: nothing lost, nothing twice, nothing orphaned. `items` are expected to be visible."""
+        def ledger():
+            jobs = {row[0]: int(row[1]) for row in
+                    self.sql("SELECT item_uid, chunks FROM mnemosyne_job WHERE status = 'completed'")}
+            nodes = {row[0]: row[1] for row in self.neo4j.query(
+                "MATCH (i:Item) OPTIONAL MATCH (i)-[:HAS_CHUNK]->(c:Chunk) "
+                "WITH i, count(c) AS chunks, count(DISTINCT c.uid) AS distinct, count(c.embedding) AS vectors "
+                "RETURN i.uid, [i.embedding_status, chunks, distinct, vectors]")}
+            claims = {}
+            for holder, digest in self.sql("SELECT holder, digest FROM mnemosyne_blob_claim"):
+                claims.setdefault(holder, set()).add(digest)
+            keys = self.s3.keys("mnemosyne-content")
+            problems = []
+            if len(jobs) != items:
+                problems.append(f"{len(jobs)} completed jobs, not {items}")
+            if set(jobs) != set(nodes):
+                problems.append(f"jobs without item {set(jobs) - set(nodes)}, items without job {set(nodes) - set(jobs)}")
+            for uid, (status, chunks, distinct, vectors) in nodes.items():
+                if status != "completed" or not chunks == distinct == vectors == jobs.get(uid):
+                    problems.append(f"item {uid}: {status}, {chunks} chunks, {distinct} distinct, {vectors} vectors, "
+                                    f"its job counts {jobs.get(uid)}")
+            loose = self.neo4j.query("MATCH (c:Chunk) WHERE NOT (c)<-[:HAS_CHUNK]-(:Item) RETURN count(c)")[0][0]
+            if loose:
+                problems.append(f"{loose} chunks without an item")
+            if set(claims) != set(jobs):
+                problems.append(f"claims of {set(claims) - set(jobs)} without a job, none for {set(jobs) - set(claims)}")
+            claimed = {f"blobs/{d[:2]}/{d[2:4]}/{d}" for digests in claims.values() for d in digests}
+            if claimed != keys:
+                problems.append(f"blobs that nobody claims {keys - claimed}, claims without a blob {claimed - keys}")
+            return problems
+
+        found = []
+
+        def equal():
+            found[:] = ledger()
+            return not found
+
+        eventually(equal, lambda: "; ".join(found), 60)
+
+
+class Fleet(Deployment):
     """The servers, the schema, and the roles on top of them."""
 
     def __init__(self, services=SERVICES, workers=1, **variables):
@@ -159,124 +275,5 @@ class Fleet:
             role.start()
         return self
 
-    # --- as Daedalus does ------------------------------------------------------------------------------------------
-
-    def request(self, method, path, body=None, base=None, authorized=True):
-        headers = {}
-        if authorized:
-            headers["Authorization"] = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        data = None
-        if body is not None:
-            data = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
-        address = (base or self.app.address + "library/api/") + path
-        request = urllib.request.Request(address, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                status, text = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, error.read()
-        try:
-            return status, json.loads(text)
-        except ValueError:
-            return status, text.decode(errors="replace")
-
-    def ready(self):
-        return self.request("GET", "ready/", base=self.app.address, authorized=False)
-
-    def workspace(self, name, library_type="technical"):
-        status, body = self.request("POST", "workspaces/", {"workspace_id": name, "name": f"Workspace {name}",
-                                                            "library_type": library_type})
-        assert status in (200, 201), (status, body)
-        return body
-
-    def put(self, key, content):
-        """An object in the bucket of Daedalus."""
-        status, text = self.s3.request("PUT", f"daedalus/{key}", content)
-        assert status == 200, (status, text)
-
-    def ingest(self, workspace, name, content):
-        """Puts a file into the bucket and asks for its ingest; the job."""
-        content = content if isinstance(content, bytes) else content.encode()
-        self.put(f"uploads/{name}", content)
-        return self.ask(workspace, name, content)
-
-    def ask(self, workspace, name, content):
-        """Asks for the ingest of a file that is in the bucket; the job."""
-        status, body = self.request("POST", "ingest/", {
-            "workspace_id": workspace, "source_ref": f"daedalus:{name}", "content_hash": hashlib.sha256(content).hexdigest(),
-            "s3_key": f"uploads/{name}", "filename": name})
-        assert status in (200, 202), (status, body)
-        return body["job_id"]
-
-    def job(self, job):
-        status, body = self.request("GET", f"jobs/{job}/")
-        assert status == 200, (status, body)
-        return body
-
-    def ended(self, jobs, patience=PATIENCE):
-        """The jobs, once all of them have ended."""
-        left = {}
-
-        def done():
-            for job in jobs:
-                if job not in left or left[job]["status"] in ("pending", "processing"):
-                    left[job] = self.job(job)
-            return all(job["status"] not in ("pending", "processing") for job in left.values())
-
-        eventually(done, lambda: "some jobs never ended: " + str(
-            [(job["status"], job["stage"], job["attempts"], job["error"]) for job in left.values()
-             if job["status"] in ("pending", "processing")][:5]) + self.workers[0].tail(), patience)
-        return [left[job] for job in jobs]
-
-    def search(self, workspace, query, **more):
-        status, body = self.request("POST", "search/", {"workspace_id": workspace, "query": query, **more})
-        assert status == 200, (status, body)
-        return body
-
-    # --- the ledger --------------------------------------------------------------------------------------------------
-
-    def sql(self, statement):
-        """Rows of the product's database, as lists of text."""
-        postgres = self.servers["postgres"]
-        return [line.split("|") for line in postgres.psql(postgres.url(), statement).splitlines() if line]
-
-    def assert_ledger(self, items):
-        """jobs = items = nodes = blobs: nothing lost, nothing twice, nothing orphaned. `items` are expected to be visible."""
-        def ledger():
-            jobs = {row[0]: int(row[1]) for row in
-                    self.sql("SELECT item_uid, chunks FROM mnemosyne_job WHERE status = 'completed'")}
-            nodes = {row[0]: row[1] for row in self.neo4j.query(
-                "MATCH (i:Item) OPTIONAL MATCH (i)-[:HAS_CHUNK]->(c:Chunk) "
-                "WITH i, count(c) AS chunks, count(DISTINCT c.uid) AS distinct, count(c.embedding) AS vectors "
-                "RETURN i.uid, [i.embedding_status, chunks, distinct, vectors]")}
-            claims = {}
-            for holder, digest in self.sql("SELECT holder, digest FROM mnemosyne_blob_claim"):
-                claims.setdefault(holder, set()).add(digest)
-            keys = self.s3.keys("mnemosyne-content")
-            problems = []
-            if len(jobs) != items:
-                problems.append(f"{len(jobs)} completed jobs, not {items}")
-            if set(jobs) != set(nodes):
-                problems.append(f"jobs without item {set(jobs) - set(nodes)}, items without job {set(nodes) - set(jobs)}")
-            for uid, (status, chunks, distinct, vectors) in nodes.items():
-                if status != "completed" or not chunks == distinct == vectors == jobs.get(uid):
-                    problems.append(f"item {uid}: {status}, {chunks} chunks, {distinct} distinct, {vectors} vectors, "
-                                    f"its job counts {jobs.get(uid)}")
-            loose = self.neo4j.query("MATCH (c:Chunk) WHERE NOT (c)<-[:HAS_CHUNK]-(:Item) RETURN count(c)")[0][0]
-            if loose:
-                problems.append(f"{loose} chunks without an item")
-            if set(claims) != set(jobs):
-                problems.append(f"claims of {set(claims) - set(jobs)} without a job, none for {set(jobs) - set(claims)}")
-            claimed = {f"blobs/{d[:2]}/{d[2:4]}/{d}" for digests in claims.values() for d in digests}
-            if claimed != keys:
-                problems.append(f"blobs that nobody claims {keys - claimed}, claims without a blob {claimed - keys}")
-            return problems
-
-        found = []
-
-        def equal():
-            found[:] = ledger()
-            return not found
-
-        eventually(equal, lambda: "; ".join(found), 60)
+    def last_words(self):
+        return self.workers[0].tail()

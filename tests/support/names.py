@@ -1,49 +1,35 @@
-"""What a container finds in the networks of Docker, for checks in a network namespace of their own. Standard library only."""
+"""A name server for networks of a test's own: knows what it is told, IPv4 only. Standard library only."""
 
-import contextlib
 import socket
 import struct
 import threading
-import time
-
-PATIENCE = 60
-
-
-def eventually(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return found
-
-
-def reachable(host, port):
-    with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
-        return True
-    return False
 
 
 class Names:
-    """The name server of Docker's networks: knows `app` and `mcp`, and says how often it was asked."""
+    """Answers on port 53 of an address, without one as Docker does in its networks; `known` maps names to addresses and may
+    change at any time."""
 
-    def __init__(self):
-        self.known = {}
+    def __init__(self, address="127.0.0.11", known=()):
+        self.known = dict(known)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.11", 53))
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.socket.bind((address, 53))
+        threading.Thread(target=self._serve, daemon=True).start()
 
-    def serve(self):
+    def _serve(self):
         while True:
             question, client = self.socket.recvfrom(512)
-            name, end = [], 12
-            while question[end]:
-                name.append(question[end + 1:end + 1 + question[end]].decode())
-                end += 1 + question[end]
-            asked = question[12:end + 5]
-            address = self.known.get(".".join(name))
-            flags = 0x8180 if address else 0x8183
-            head = question[:2] + struct.pack(">HHHHH", flags, 1, 1 if address else 0, 0, 0)
-            answer = b""
-            if address:
-                answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 5, 4) + socket.inet_aton(address)
-            self.socket.sendto(head + asked + answer, client)
+            self.socket.sendto(self._answer(question), client)
+
+    def _answer(self, question):
+        name, end = [], 12
+        while question[end]:
+            name.append(question[end + 1:end + 1 + question[end]].decode())
+            end += 1 + question[end]
+        asked = question[12:end + 5]
+        (kind,) = struct.unpack(">H", question[end + 1:end + 3])
+        address = self.known.get(".".join(name).lower())
+        # A name that is known and has nothing of another kind is no unknown name.
+        answers = 1 if address and kind == 1 else 0
+        head = question[:2] + struct.pack(">HHHHH", 0x8180 if address else 0x8183, 1, answers, 0, 0)
+        answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 5, 4) + socket.inet_aton(address) if answers else b""
+        return head + asked + answer

@@ -25,7 +25,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a transaction is tried, and for how long at the most before the last attempt.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 8;
 /// See [`ATTEMPTS`].
 const ATTEMPTS_PATIENCE: Duration = Duration::from_secs(10);
 

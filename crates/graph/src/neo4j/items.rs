@@ -40,8 +40,8 @@ struct State {
     has_chunks: bool,
 }
 
-/// Takes the lock on an item, which keeps its removal away until the commit.
-const LOCK_ITEM: &str = "MATCH (i:Item {uid: $item}) SET i.changes = coalesce(i.changes, 0) + 1 \
+/// Takes the lock on an item, which keeps its removal away until the commit. No count, as with [`LOCK_LIBRARY`].
+const LOCK_ITEM: &str = "MATCH (i:Item {uid: $item}) SET i.changes = timestamp() \
     WITH i RETURN i.library_uid AS library_uid, i.embedding_status AS embedding_status, i.gone IS NOT NULL AS gone, \
     i.title AS title, EXISTS { (i)-[:HAS_CHUNK]->() } AS has_chunks";
 
@@ -301,7 +301,7 @@ pub(super) async fn put_vectors(
 
 /// Finds the library of an item and takes its lock.
 const LOCK_ITS_LIBRARY: &str = "MATCH (:Item {uid: $item})<-[:CONTAINS]-(:Collection)<-[:CONTAINS]-(l:Library) \
-    SET l.changes = coalesce(l.changes, 0) + 1 RETURN 1 AS count";
+    SET l.changes = timestamp() RETURN 1 AS count";
 
 /// What decides over publishing, read under the lock.
 #[derive(Deserialize)]
