@@ -31,7 +31,7 @@ RUN find crates -name '*.rs' -exec touch {} + && cargo build --release --locked 
 FROM ${BASE_IMAGE}
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl nginx-light \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/* /etc/nginx/sites-enabled \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/log/* /etc/nginx/sites-enabled \
  && useradd --system --uid 10001 --home-dir /var/lib/mnemosyne --create-home mnemosyne \
  && install -d -o mnemosyne -g mnemosyne /srv/mnemosyne /srv/mnemosyne/static
 COPY --from=builder /build/target/release/mnemosyne /usr/local/bin/mnemosyne

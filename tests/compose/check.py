@@ -17,19 +17,17 @@ import tempfile
 sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services"), str(TESTS / "containers")]
+from engine import COMPOSE_VERSION, PATH, build_compose  # noqa: E402
 from launcher import Unavailable, cached  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 
 ROLES = ("app", "mcp", "worker")
-PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
 
 def client():
     """The environment in which `docker compose` is a command."""
     environment = {"PATH": PATH, "HOME": os.environ.get("HOME", "/root")}
-    with contextlib.suppress(ImportError):
-        import engine
-        environment["DOCKER_CONFIG"] = str(cached(f"compose-{engine.COMPOSE_VERSION}", engine.build_compose))
+    environment["DOCKER_CONFIG"] = str(cached(f"compose-{COMPOSE_VERSION}", build_compose))
     with contextlib.suppress(OSError):
         if not subprocess.run(["docker", "compose", "version"], env=environment, capture_output=True).returncode:
             return environment

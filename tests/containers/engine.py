@@ -57,7 +57,8 @@ class Engine:
         self.socket = self.folder / "docker.sock"
         self.log = self.folder / "dockerd.log"
         apart = [] if network else ["--bridge=none", "--iptables=false", "--ip-forward=false"]
-        self.command = ["dockerd", "--data-root", CACHE / "docker", "--exec-root", self.folder / "exec", "--pidfile",
+        # In mounts of its own: some of its folder would stay mounted after it.
+        self.command = ["unshare", "--mount", "dockerd", "--data-root", CACHE / "docker", "--exec-root", self.folder / "exec", "--pidfile",
                         self.folder / "dockerd.pid", "--host", f"unix://{self.socket}", *apart, *arguments]
         self.environment = {**os.environ, "PATH": PATH, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "0",
                             "DOCKER_CONFIG": str(CACHE / f"compose-{COMPOSE_VERSION}")}
@@ -132,12 +133,14 @@ class Engine:
         say(f"containers: making {BASE_IMAGE} from Debian's packages, once")
         root = self.folder / "debian"
         build_command("the base image", ["debootstrap", "--variant=minbase", SUITE, root], env=self.environment)
-        # As the public slim image: no documentation, no lists of packages.
-        for part in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log"):
-            shutil.rmtree(root / part)
+        # As the public slim image: no documentation, also of what is installed later, and no lists of packages.
+        left_out = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian")
+        (root / "etc/dpkg/dpkg.cfg.d/slim").write_text("".join(f"path-exclude /{part}/*\n" for part in left_out))
+        for part in (*left_out, "var/cache/apt/archives", "var/lib/apt/lists", "var/log"):
+            shutil.rmtree(root / part, ignore_errors=True)
             (root / part).mkdir()
-        (root / "var/cache/apt/archives/partial").mkdir()
-        (root / "var/lib/apt/lists/partial").mkdir()
+        for part in ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial"):
+            (root / part).mkdir()
         self._import(root, BASE_IMAGE)
         shutil.rmtree(root)
 
@@ -173,7 +176,7 @@ class Engine:
 
     def copy_out(self, image, path, to):
         """A file of an image."""
-        container = self.docker("create", image).stdout.strip()
+        container = self.docker("create", "--network", "none", image).stdout.strip()
         try:
             self.docker("cp", f"{container}:{path}", to)
         finally:

@@ -5,6 +5,7 @@ the same tables, and what a program like the one before Mnemosyne kept beside th
 """
 
 import base64
+import concurrent.futures
 import contextlib
 import datetime
 import hashlib
@@ -80,7 +81,9 @@ settings.configure(
 django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402
+from django.contrib.auth.tokens import default_token_generator  # noqa: E402
 from django.contrib.auth.hashers import check_password, identify_hasher, make_password  # noqa: E402
+from django.contrib.auth.views import PasswordResetConfirmView  # noqa: E402
 from django.core.cache import cache  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connections  # noqa: E402
@@ -88,10 +91,14 @@ from django.http import HttpResponse  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import override_settings, setup_test_environment  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.utils.encoding import force_bytes  # noqa: E402
+from django.utils.http import urlsafe_base64_encode  # noqa: E402
 
 setup_test_environment()
 User = get_user_model()
-urlpatterns = [path("who/", lambda request: HttpResponse(request.user.get_username() or "nobody"))]
+urlpatterns = [path("accounts/reset/<uidb64>/<token>/", PasswordResetConfirmView.as_view(success_url="/who/"),
+                    name="password_reset_confirm"),
+               path("who/", lambda request: HttpResponse(request.user.get_username() or "nobody"))]
 
 # Every hasher that Django has by default, each with the way it says its name.
 HASHERS = ("pbkdf2_sha256", "pbkdf2_sha1", "argon2", "bcrypt_sha256", "scrypt")
@@ -132,6 +139,16 @@ def sign_in(server, username, password):
     return cookies(headers).get(COOKIE)
 
 
+def submit(server, target, kept, **fields):
+    """Status of a form that is sent with these cookies."""
+    _, headers, page = ask(server, "GET", "/accounts/login/")
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
+    jar = {"csrftoken": cookies(headers)["csrftoken"]} | kept
+    return ask(server, "POST", target, urllib.parse.urlencode({"csrfmiddlewaretoken": token} | fields), **{
+        "Content-Type": "application/x-www-form-urlencoded", "Origin": server.announced["app"].rstrip("/"),
+        "Cookie": "; ".join(f"{name}={value}" for name, value in jar.items())})[0]
+
+
 def is_signed_in(server, key, username):
     """Whether the session shows the home page, which names the signed-in user."""
     status, _, page = ask(server, "GET", "/", Cookie=f"{COOKIE}={key}")
@@ -158,6 +175,11 @@ def django_sign_in(user):
     client = Client()
     client.force_login(user, "django.contrib.auth.backends.ModelBackend")
     return client.cookies[COOKIE].value
+
+
+def reset_link(user):
+    """A link to choose a new password, as Django mails it."""
+    return f"/accounts/reset/{urlsafe_base64_encode(force_bytes(user.pk))}/{default_token_generator.make_token(user)}/"
 
 
 def make_users():
@@ -265,6 +287,32 @@ def django_was_first(checks):
             server.command("changepassword", "root", "--password", PASSWORD)
             assert django_who(there) == "nobody" and not is_signed_in(server, there, "root")
             assert check_password(PASSWORD, User.objects.get(username="root").password)
+        with checks.that("a link of Django to choose a new password leads here where Django's leads, and works once"):
+            user = User.objects.get(username="root")
+            link = reset_link(user)
+            there = Client().get(link)
+            status, headers, _ = ask(server, "GET", link)
+            form, kept = headers["Location"], cookies(headers)
+            assert form == there.headers["Location"] == f"{link.rsplit('/', 2)[0]}/set-password/", (form, there.headers)
+            assert status in (302, 303) and link.split("/")[-2] not in form
+            chosen = {"new_password1": "another " + PASSWORD, "new_password2": "another " + PASSWORD}
+            assert submit(server, form, {}, **chosen) == 404, "without what the link gave"
+            assert submit(server, form, kept, **chosen) == 303
+            user = User.objects.get(username="root")
+            assert check_password("another " + PASSWORD, user.password)
+            assert ask(server, "GET", link)[0] == 404 and submit(server, form, kept, **chosen) == 404
+        with checks.that("and of two that choose with one link at the same moment one does"):
+            link = reset_link(User.objects.get(username="root"))
+            form = f"{link.rsplit('/', 2)[0]}/set-password/"
+            kept = cookies(ask(server, "GET", link)[1])
+            passwords = [f"{PASSWORD} {number}" for number in range(4)]
+            with concurrent.futures.ThreadPoolExecutor(len(passwords)) as pool:
+                told = list(pool.map(lambda new: submit(server, form, kept, new_password1=new, new_password2=new), passwords))
+            assert sorted(told) == [303, 404, 404, 404], told
+            user = User.objects.get(username="root")
+            assert check_password(passwords[told.index(303)], user.password)
+            user.set_password(PASSWORD)
+            user.save()
         with checks.that("signed out here is signed out under Django"):
             key = sign_in(server, "root", PASSWORD)
             assert django_who(key) == "root"
@@ -411,7 +459,8 @@ def fill_former(name):
         cursor.execute("INSERT INTO llm_manager_llmapi (name, base_url, api_key, verify_ssl) VALUES "
                        "('vllm', 'https://models.example.org/v1', %s, false)", [Fernet(own).encrypt(b"sk-very-secret").decode()])
         cursor.execute("INSERT INTO llm_manager_llmmodel (api_id, name, model_type, vector_dimension) VALUES (1, 'qwen', 'embedding', 4096)")
-        cursor.execute("INSERT INTO library_ingestjob VALUES (gen_random_uuid(), 'completed', 'h', 'r')")
+        for state in ("completed", "completed", "pending", "failed", "completed"):
+            cursor.execute("INSERT INTO library_ingestjob VALUES (gen_random_uuid(), %s, 'h', 'r')", [state])
         cursor.execute("INSERT INTO accounts_userprofile (user_id, timezone) VALUES (1, 'Europe/Vienna')")
         cursor.execute('INSERT INTO "odd ""name\'; DROP TABLE auth_user; --" VALUES (%s, %s)', ["odd", "1a" * 32])
         cursor.execute("INSERT INTO library_library (name) VALUES ('Papers')")
@@ -497,6 +546,11 @@ def the_former_system_is_taken_over(checks):
         with checks.that("an empty list is taken as all where that is said"):
             assert imported("--empty-means-all")["mcp_server_mcptoken"]["taken"] == 1
             assert mcp(server, "t-empty")[0] == 200
+        with checks.that("jobs are counted by their states, and none is taken"):
+            jobs = first["library_ingestjob"]
+            assert (jobs["rows"], jobs["taken"], jobs["known"], jobs["left"]) == (5, 0, 0, []), jobs
+            assert jobs["states"] == {"completed": 3, "failed": 1, "pending": 1} and "not taken" in jobs["note"], jobs
+            assert rows(name, "SELECT count(*) FROM mnemosyne_job") == [(0,)]
         with checks.that("profiles come over"):
             assert first["accounts_userprofile"]["taken"] == 1, first["accounts_userprofile"]
             assert rows(name, "SELECT time_zone FROM mnemosyne_profile WHERE user_id = 1") == [("Europe/Vienna",)]
@@ -518,6 +572,7 @@ def the_former_system_is_taken_over(checks):
                 assert mcp(server, turn(kid, b"x" * 32))[0] == 401, kid
         with checks.that("the report for people names tables, counts and reasons"):
             text = server.command("import_django").stdout
+            assert "5 rows: 0 taken, 0 here already, 5 left\n  3 completed\n  1 failed\n  1 pending\n  Jobs are not taken" in text, text
             assert "mcp_server_mcptoken (mcp_tokens)" in text and "another table restricts it" in text, text
 
 

@@ -1421,6 +1421,7 @@ fn models_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             frame: frame("New provider", Some(Section::Models)),
             action: "/models/providers/new/".to_owned(),
             button: "Add the provider",
+            seen: String::new(),
             name: Field::of("gpu"),
             kind: Field::of("openai"),
             kinds: vec![WordChoice {
@@ -1447,6 +1448,7 @@ fn models_pages(gallery: &mut Gallery<'_>) -> Result<(), Box<dyn Error>> {
             frame: frame("New model", Some(Section::Models)),
             action: "/models/new/".to_owned(),
             button: "Add the model",
+            seen: String::new(),
             provider: "provider-0".to_owned(),
             provider_name: "gpu".to_owned(),
             name: Field::of("Qwen3-Embedding-0.6B"),

@@ -23,6 +23,24 @@ pub struct ApiCaller(pub Principal);
 impl FromRequestParts<AppState> for ApiCaller {
     type Rejection = ApiError;
 
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> ApiResult<Self> {
+        let session = ApiSession::from_request_parts(parts, state).await?;
+        Ok(Self(session.principal))
+    }
+}
+
+/// The caller of an API route, and the session that it brought.
+#[derive(Clone, Debug)]
+pub struct ApiSession {
+    /// The caller.
+    pub principal: Principal,
+    /// The session's key; `None` where the caller sent its credentials.
+    pub key: Option<String>,
+}
+
+impl FromRequestParts<AppState> for ApiSession {
+    type Rejection = ApiError;
+
     /// Credentials in the request count before a session. A browser sends both by itself, to whichever page asks it to,
     /// so a request that changes something must also show that it does not come from a foreign page.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> ApiResult<Self> {
@@ -33,7 +51,7 @@ impl FromRequestParts<AppState> for ApiCaller {
                 csrf::check_origin(&parts.headers, &info, &state.settings.csrf_trusted_origins)?;
             }
             let principal = state.services.authenticate_basic(&username, &password).await?;
-            return Ok(Self(principal));
+            return Ok(Self { principal, key: None });
         }
         let jar = CookieJar::from_headers(&parts.headers);
         let Some(key) = session::key(&jar) else {
@@ -45,7 +63,10 @@ impl FromRequestParts<AppState> for ApiCaller {
         if csrf::is_unsafe(&parts.method) {
             csrf::check(&parts.headers, &info, &state.settings.csrf_trusted_origins, None)?;
         }
-        Ok(Self(principal))
+        Ok(Self {
+            principal,
+            key: Some(key),
+        })
     }
 }
 
@@ -73,6 +94,7 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use mnemosyne_testkit::mutate::{mutated, mutations};
     use proptest::prelude::*;
 
     use super::*;
@@ -122,6 +144,31 @@ mod tests {
         fn credentials_arrive_as_they_were_sent(username in "[^:]{0,40}", password in ".{0,80}") {
             let encoded = BASE64_STANDARD.encode(format!("{username}:{password}"));
             prop_assert_eq!(credentials(&format!("Basic {encoded}")), Some((username, password)));
+        }
+    }
+
+    proptest! {
+        /// Credentials with something done to them are the same ones only where the same text was encoded.
+        #[test]
+        fn nearly_right_headers_are_somebody_elses_credentials(mutations in mutations()) {
+            let encoded = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+            let (valid, other) = (encoded("daedalus:a pässword:with signs?>"), encoded("ada:x"));
+            let donors: [&[u8]; 2] = [other.as_bytes(), b"Bearer abc"];
+            let Ok(value) = HeaderValue::from_bytes(&mutated(valid.as_bytes(), &donors, &mutations)) else {
+                return Ok(());
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.clone());
+            let found = basic_credentials(&headers);
+            let is_same = value.to_str().ok().and_then(|text| text.split_once(' ')).is_some_and(|(scheme, rest)| {
+                scheme.eq_ignore_ascii_case("basic") && rest.trim() == &valid[6..]
+            });
+            let ours = ("daedalus".to_owned(), "a pässword:with signs?>".to_owned());
+            prop_assert_eq!(found == Some(ours), is_same, "{:?}", value);
+            if let Some((username, password)) = found {
+                let again = encoded(&format!("{username}:{password}"));
+                prop_assert_eq!(value.to_str().unwrap().split_once(' ').unwrap().1.trim(), &again[6..]);
+            }
         }
     }
 

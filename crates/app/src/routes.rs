@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    audit, chunks, collections, concepts, docs, ingest, items, jobs, libraries, models, providers, schema,
-    search, users, workspaces,
+    audit, chunks, collections, concepts, docs, ingest, items, jobs, libraries, models, profile, providers,
+    schema, search, users, workspaces,
 };
 use crate::error::{Audience, refuse};
 use crate::state::AppState;
@@ -103,6 +103,10 @@ api_routes! {
     PATCH  "/library/api/users/{user_id}/"                  users::update;
     POST   "/library/api/users/{user_id}/password/"         users::set_password;
     POST   "/library/api/users/{user_id}/sign-out/"         users::sign_out;
+    GET    "/library/api/profile/"                          profile::get;
+    PATCH  "/library/api/profile/"                          profile::update;
+    POST   "/library/api/profile/password/"                 profile::change_password;
+    POST   "/library/api/profile/sign-out/"                 profile::sign_out;
     GET    "/library/api/audit/"                            audit::list;
 
     GET    "/library/api/schema/"                           schema::get;

@@ -49,6 +49,28 @@ pub(crate) enum ReadableBy {
     Scripts,
 }
 
+/// A `Set-Cookie` header for one address of this server, which scripts cannot read. Value and path are letters, digits, `-`,
+/// `_` and `/`, or the header is empty.
+pub(crate) fn set_cookie_at(
+    path: &str,
+    name: &str,
+    value: &str,
+    max_age_seconds: i64,
+    scheme: Scheme,
+) -> HeaderValue {
+    let is_plain = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b))
+    };
+    if !is_plain(path) || !is_plain(value) {
+        return HeaderValue::from_static("");
+    }
+    let secure = if scheme == Scheme::Https { "; Secure" } else { "" };
+    let text =
+        format!("{name}={value}; Path={path}; Max-Age={max_age_seconds}; SameSite=Lax; HttpOnly{secure}");
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 /// A `Set-Cookie` header. Values are letters and digits, which need no escaping.
 pub(crate) fn set_cookie(
     name: &str,

@@ -36,6 +36,8 @@ pub struct User {
     pub date_joined: DateTime<Utc>,
     /// Last sign-in in a browser.
     pub last_login: Option<DateTime<Utc>>,
+    /// It belongs to a program. Kept beside Django's table.
+    pub is_service: bool,
 }
 
 impl fmt::Debug for User {
@@ -60,6 +62,8 @@ pub struct NewUser {
     pub is_superuser: bool,
     /// May see the pages of administration.
     pub is_staff: bool,
+    /// See [`User::is_service`].
+    pub is_service: bool,
 }
 
 /// A row of Django's `django_session`.

@@ -250,6 +250,8 @@ pub struct UserChange {
     pub is_superuser: Option<bool>,
     /// May sign in at all.
     pub is_active: Option<bool>,
+    /// See [`crate::User::is_service`].
+    pub is_service: Option<bool>,
 }
 
 /// What became of a change of a user.

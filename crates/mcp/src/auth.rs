@@ -156,6 +156,7 @@ fn unauthorized(error: &str) -> Response {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
+    use mnemosyne_testkit::mutate::{mutated, mutations};
     use proptest::prelude::*;
 
     use super::*;
@@ -191,6 +192,34 @@ mod tests {
                 Err(()) => {}
             }
             prop_assert_eq!(of(&[value.clone(), value]), Err(()), "two of them");
+        }
+
+        /// A header with something done to it names the same token only where that is still there, byte for byte and alone.
+        #[test]
+        fn nearly_right_headers_name_another_token(mutations in mutations()) {
+            let valid = "Bearer mnm_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+            let donors: [&[u8]; 3] = [b"Bearer aaa.bbb.ccc", b"Basic YTpi", b"bearer mnm_other"];
+            let Ok(value) = HeaderValue::from_bytes(&mutated(valid.as_bytes(), &donors, &mutations)) else {
+                return Ok(());
+            };
+            let found = of(std::slice::from_ref(&value));
+            prop_assert_ne!(&found, &Ok(None), "a header is there");
+            let is_same = value.to_str().ok().and_then(|text| text.split_once(' ')).is_some_and(|(scheme, rest)| {
+                scheme.eq_ignore_ascii_case("bearer") && rest.trim() == &valid[7..]
+            });
+            prop_assert_eq!(found == Ok(Some(valid[7..].to_owned())), is_same, "{:?}", value);
+        }
+
+        /// A body with something done to it is a call of `get_health` only where it says so.
+        #[test]
+        fn nearly_right_bodies_are_calls_of_health_only_where_they_say_so(mutations in mutations()) {
+            let valid = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_health","arguments":{}}}"#;
+            let other = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":{"query":"x"}}}"#;
+            let body = mutated(valid, &[other], &mutations);
+            if is_health(&body) {
+                let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                prop_assert_eq!((&value["method"], &value["params"]["name"]), (&"tools/call".into(), &"get_health".into()));
+            }
         }
 
         /// What is no call of `get_health` is never taken for one, and nothing breaks what reads it.

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, Mac};
 use mnemosyne_crypto::password::{self, Verdict};
 use mnemosyne_crypto::session;
-use mnemosyne_domain::{AuditEvent, NewUser, Principal, SessionRecord, StoreError, User, UserId};
+use mnemosyne_domain::{AuditEvent, NewUser, Principal, SessionRecord, StoreError, User, UserChange, UserId};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
@@ -18,8 +18,11 @@ use crate::operators::has_usable_password;
 use crate::origin;
 use crate::permission::{self, Action};
 use crate::throttle::Buckets;
+use crate::users::kind_of;
 use crate::validate::Problems;
 
+/// How often `ensure_service_user` looks again where somebody else was faster.
+const ENSURE_ATTEMPTS: u32 = 3;
 /// How long a successful Basic check is remembered.
 const BASIC_CACHE: Duration = Duration::from_secs(60);
 /// Django's `SESSION_COOKIE_AGE`: two weeks.
@@ -40,6 +43,8 @@ pub enum Ensured {
     Created,
     /// It was there, and has the given password now.
     PasswordSet,
+    /// It was there with this password, and is a service account now.
+    Marked,
     /// It was there with this password.
     Unchanged,
 }
@@ -50,6 +55,7 @@ impl Ensured {
         match self {
             Self::Created => "created",
             Self::PasswordSet => "password_set",
+            Self::Marked => "marked",
             Self::Unchanged => "unchanged",
         }
     }
@@ -136,14 +142,37 @@ impl Services {
         };
         match verdict {
             Verdict::Right => {}
-            Verdict::RightButWeak => {
-                let stronger = self.hash_password(password).await?;
-                self.relational.set_password(user.id, &stronger).await?;
-                user.password = stronger;
-            }
+            Verdict::RightButWeak => user = self.with_stronger_hash(user, password).await?,
             Verdict::Wrong | Verdict::Unusable => return Err(ServiceError::Unauthenticated),
         }
         Ok(user)
+    }
+
+    /// The user with the same password under the hash of today. A password that was set meanwhile stays, and counts: the
+    /// one at hand may be the former.
+    async fn with_stronger_hash(&self, user: User, password: &str) -> ServiceResult<User> {
+        let stronger = self.hash_password(password).await?;
+        let is_ours = self
+            .relational
+            .replace_password(user.id, &user.password, &stronger)
+            .await?;
+        if is_ours {
+            return Ok(User {
+                password: stronger,
+                ..user
+            });
+        }
+        let user = self.relational.user(user.id).await?;
+        let user = user
+            .filter(|user| user.is_active)
+            .ok_or(ServiceError::Unauthenticated)?;
+        match self
+            .verify_password(password, Some(user.password.clone()))
+            .await?
+        {
+            Verdict::Right | Verdict::RightButWeak => Ok(user),
+            Verdict::Wrong | Verdict::Unusable => Err(ServiceError::Unauthenticated),
+        }
     }
 
     /// Signs in with a name and a password: for HTTP Basic. A success is remembered for a minute under a keyed hash, and
@@ -278,6 +307,7 @@ impl Services {
             email: String::new(),
             is_superuser: role == Role::Administrator,
             is_staff: role == Role::Administrator,
+            is_service: role == Role::Service,
         };
         match self.relational.create_user(user, self.clock.now()).await {
             Err(StoreError::Conflict(_)) => Err(ServiceError::Conflict {
@@ -286,7 +316,7 @@ impl Services {
             }),
             Err(error) => Err(error.into()),
             Ok(user) => {
-                let role = if user.is_superuser { "administrator" } else { "" };
+                let role = kind_of(&user);
                 self.audited(caller, AuditEvent::UserCreated, &user.username, role)
                     .await;
                 Ok(user)
@@ -294,7 +324,8 @@ impl Services {
         }
     }
 
-    /// Makes sure that a service account is there and has this password; idempotent (seed §3.3).
+    /// Makes sure that a service account is there and has this password; idempotent (seed §3.3). A user of that name becomes
+    /// one, unless it is an administrator: that has a person behind it.
     pub async fn ensure_service_user(
         &self,
         caller: &Principal,
@@ -306,21 +337,55 @@ impl Services {
         if password.is_empty() {
             return Err(ServiceError::field("password", "This field is required."));
         }
-        let Some(user) = self.relational.user_by_name(&username).await? else {
-            return match self.create_user(caller, &username, password, Role::User).await {
-                Ok(_) => Ok(Ensured::Created),
-                // Another run of the same command was faster.
-                Err(ServiceError::Conflict { .. }) => Ok(Ensured::Unchanged),
-                Err(error) => Err(error),
-            };
-        };
-        if self.verify_password(password, Some(user.password)).await? == Verdict::Right {
-            return Ok(Ensured::Unchanged);
+        for _ in 1..ENSURE_ATTEMPTS {
+            match self.ensure_once(caller, &username, password).await {
+                // Somebody else was faster, another run of the same command perhaps: what is there now decides.
+                Err(ServiceError::Conflict { .. }) => {}
+                done => return done,
+            }
         }
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
-        self.audited(caller, AuditEvent::PasswordChanged, &username, "")
+        self.ensure_once(caller, &username, password).await
+    }
+
+    async fn ensure_once(
+        &self,
+        caller: &Principal,
+        username: &str,
+        password: &str,
+    ) -> ServiceResult<Ensured> {
+        let Some(user) = self.relational.user_by_name(username).await? else {
+            self.create_user(caller, username, password, Role::Service)
+                .await?;
+            return Ok(Ensured::Created);
+        };
+        let is_new_service = !user.is_service && !user.is_superuser;
+        if is_new_service {
+            let mark = UserChange {
+                is_service: Some(true),
+                ..UserChange::default()
+            };
+            self.relational.update_user(user.id, &mark).await?;
+            self.audited(
+                caller,
+                AuditEvent::UserChanged,
+                username,
+                "made a service account",
+            )
+            .await;
+        }
+        if self
+            .verify_password(password, Some(user.password.clone()))
+            .await?
+            == Verdict::Right
+        {
+            return Ok(if is_new_service {
+                Ensured::Marked
+            } else {
+                Ensured::Unchanged
+            });
+        }
+        self.replaced_password(user, password).await?;
+        self.audited(caller, AuditEvent::PasswordChanged, username, "")
             .await;
         Ok(Ensured::PasswordSet)
     }
@@ -341,9 +406,7 @@ impl Services {
             .user_by_name(username)
             .await?
             .ok_or(ServiceError::NotFound("user"))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
+        self.replaced_password(user, password).await?;
         self.audited(caller, AuditEvent::PasswordChanged, username, "")
             .await;
         Ok(())
@@ -363,6 +426,8 @@ pub enum Role {
     Administrator,
     /// Everything but administration.
     User,
+    /// The same, for a program.
+    Service,
 }
 
 /// The name without surrounding white space, where it is a good one.
@@ -408,19 +473,22 @@ impl Services {
         }
         let password = mnemosyne_crypto::secret::random_password();
         for username in administrator_names() {
-            match users.iter().find(|user| user.username == username) {
+            let made = match users.iter().find(|user| user.username == username) {
                 Some(user) if !is_administrator(user) => continue,
-                Some(_) => self.change_password(caller, &username, &password).await?,
-                None => match self
-                    .create_user(caller, &username, &password, Role::Administrator)
-                    .await
-                {
-                    // Another process had its first start at the same moment, and shows its password.
-                    Err(ServiceError::Conflict { .. }) => return Ok(None),
-                    other => drop(other?),
-                },
-            }
-            return Ok(Some(FirstAdministrator { username, password }));
+                Some(_) => self.change_password(caller, &username, &password).await,
+                None => {
+                    let role = Role::Administrator;
+                    self.create_user(caller, &username, &password, role)
+                        .await
+                        .map(drop)
+                }
+            };
+            return match made {
+                Ok(()) => Ok(Some(FirstAdministrator { username, password })),
+                // Another process had its first start at the same moment, and shows its password.
+                Err(ServiceError::Conflict { .. }) => Ok(None),
+                Err(error) => Err(error),
+            };
         }
         Err(ServiceError::Internal(
             "every name of an administrator is taken".into(),
@@ -448,6 +516,7 @@ impl Services {
             email: String::new(),
             is_superuser: true,
             is_staff: true,
+            is_service: false,
         };
         Ok(self.relational.create_user(user, self.clock.now()).await?)
     }

@@ -1,5 +1,6 @@
 //! Models of registered servers: register, change, remove, try out (contract §5, §7).
 
+use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::LibraryFilter;
 use mnemosyne_domain::{
     AuditEvent, EmbeddingModel, ModelDraft, ModelRole, ModelUid, Page, PageRequest, Principal, Provider,
@@ -9,7 +10,7 @@ use mnemosyne_domain::{
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
 use crate::permission::{self, Action};
-use crate::providers::{ServerTest, name_conflict, part_of};
+use crate::providers::{ServerTest, changed_meanwhile, name_conflict, part_of};
 use crate::validate::Problems;
 
 /// Longest name of a model, in characters.
@@ -22,6 +23,8 @@ const NAMED_LIBRARIES: usize = 3;
 /// What a model is to be, as the caller wrote it. What is absent is as usual for a new model, and stays for a known one.
 #[derive(Clone, Debug, Default)]
 pub struct ModelRequest {
+    /// When it was last changed, as the caller saw it. A known model that was changed since stays as it is.
+    pub seen: Option<DateTime<Utc>>,
     /// Its name on the wire.
     pub name: Option<String>,
     /// What it is for; stays.
@@ -228,7 +231,11 @@ impl Services {
             self.require_unneeded(&before, "keeps its name and dimension")
                 .await?;
         }
-        let changed = self.relational.update_model(uid, &draft, self.clock.now()).await;
+        let seen = request.seen.unwrap_or(before.updated_at);
+        let changed = self
+            .relational
+            .update_model(uid, seen, &draft, self.clock.now())
+            .await;
         self.embedders.changed();
         let model = changed.map_err(|error| model_error(error, &draft))?;
         self.audited(caller, AuditEvent::ModelsChanged, &draft.name, "model changed")
@@ -354,6 +361,7 @@ fn is_the_systems(model: &ProviderModel) -> ServiceError {
 
 fn model_error(error: StoreError, draft: &ModelDraft) -> ServiceError {
     match error {
+        StoreError::Conflict("updated_at") => changed_meanwhile("model"),
         StoreError::Conflict("is_default") => ServiceError::Conflict {
             code: "conflict",
             message: "Somebody chose another system model at the same moment; try again.".to_owned(),

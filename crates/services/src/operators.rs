@@ -41,6 +41,7 @@ impl Services {
                 email: email.trim().to_owned(),
                 is_superuser: true,
                 is_staff: true,
+                is_service: false,
             };
             return match self.relational.create_user(user, self.clock.now()).await {
                 Ok(_) => {
@@ -76,10 +77,16 @@ impl Services {
     ) -> ServiceResult<Ensured> {
         let user = self.user_by_name(caller, username).await?;
         required_password(password)?;
-        if self.verify_password(password, Some(user.password)).await? == Verdict::Right {
+        if self
+            .verify_password(password, Some(user.password.clone()))
+            .await?
+            == Verdict::Right
+        {
             return Ok(Ensured::Unchanged);
         }
-        self.change_password(caller, username, password).await?;
+        self.replaced_password(user, password).await?;
+        self.audited(caller, AuditEvent::PasswordChanged, username, "")
+            .await;
         Ok(Ensured::PasswordSet)
     }
 

@@ -10,6 +10,7 @@ use mnemosyne_domain::{AuditEvent, Mail, Principal, User, UserId};
 use crate::accounts::OpenedSession;
 use crate::context::Services;
 use crate::error::{ServiceError, ServiceResult};
+use crate::operators::has_usable_password;
 use crate::origin;
 use crate::password_rules;
 use crate::permission::{self, Action};
@@ -46,6 +47,12 @@ fn bound(user: &User) -> Bound<'_> {
     }
 }
 
+/// Whether a link in a mail may lead to a new password. The password of a service account stands in the configuration of a
+/// program, and whoever reads a mailbox has no part in that.
+fn may_choose_by_link(user: &User) -> bool {
+    user.is_active && !user.is_service && has_usable_password(user)
+}
+
 /// Refuses a password that the rules refuse, as a problem with this field.
 pub(crate) fn require_good(field: &str, password: &str, known: &[(&str, &str)]) -> ServiceResult<()> {
     if password.is_empty() {
@@ -68,7 +75,27 @@ impl Services {
         old: &str,
         new: &str,
     ) -> ServiceResult<OpenedSession> {
+        let user = self.own_password_changed(caller, old, new).await?;
+        let opened = self.open_session(&user).await?;
+        self.relational.delete_session(session_key).await?;
+        Ok(opened)
+    }
+
+    /// The same for a caller without a session: every session of the user is over.
+    pub async fn change_own_password_everywhere(
+        &self,
+        caller: &Principal,
+        old: &str,
+        new: &str,
+    ) -> ServiceResult<()> {
+        self.own_password_changed(caller, old, new).await.map(drop)
+    }
+
+    async fn own_password_changed(&self, caller: &Principal, old: &str, new: &str) -> ServiceResult<User> {
         let user = self.own_account(caller).await?;
+        if old.is_empty() {
+            return Err(ServiceError::field("old_password", "This field is required."));
+        }
         let buckets = Buckets::of(&user.username);
         self.require_patience(&buckets).await?;
         let is_right = old.len() <= password_rules::MAX_BYTES && {
@@ -90,15 +117,10 @@ impl Services {
         }
         self.count_success(&buckets).await?;
         require_good("new_password1", new, &known_of(&user))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(new).await?)
-            .await?;
+        let user = self.replaced_password(user, new).await?;
         self.audited(caller, AuditEvent::PasswordChanged, &user.username, "")
             .await;
-        let user = self.existing_user(user.id).await?;
-        let opened = self.open_session(&user).await?;
-        self.relational.delete_session(session_key).await?;
-        Ok(opened)
+        Ok(user)
     }
 
     /// Gives a user a new password; all sessions of the user are over.
@@ -111,9 +133,7 @@ impl Services {
         permission::require(caller, Action::Administer)?;
         let user = self.existing_user(id).await?;
         require_good("password", password, &known_of(&user))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
+        let user = self.replaced_password(user, password).await?;
         self.audited(
             caller,
             AuditEvent::PasswordChanged,
@@ -156,9 +176,10 @@ impl Services {
             return Ok(());
         }
         for user in self.relational.users().await? {
-            let is_meant =
-                user.is_active && !user.password.starts_with('!') && user.email.to_lowercase() == email;
-            if !is_meant || !self.may_mail(&format!("mail|{}", user.id.0)).await? {
+            if !may_choose_by_link(&user)
+                || user.email.to_lowercase() != email
+                || !self.may_mail(&format!("mail|{}", user.id.0)).await?
+            {
                 continue;
             }
             let mail = self.reset_mail(&user, site);
@@ -206,7 +227,7 @@ impl Services {
             return Err(gone);
         };
         let now = self.clock.now();
-        let holds = user.is_active
+        let holds = may_choose_by_link(&user)
             && self
                 .keyring
                 .secret_keys()
@@ -218,9 +239,11 @@ impl Services {
     pub async fn reset_password(&self, link: &ResetLink, password: &str) -> ServiceResult<()> {
         let user = self.user_of_link(link).await?;
         require_good("new_password1", password, &known_of(&user))?;
-        self.relational
-            .set_password(user.id, &self.hash_password(password).await?)
-            .await?;
+        let user = match self.replaced_password(user, password).await {
+            // Somebody was faster with the same link, or changed the password; either spends it.
+            Err(ServiceError::Conflict { .. }) => return Err(ServiceError::NotFound("link")),
+            other => other?,
+        };
         let owner = crate::accounts::principal(&user);
         self.audited(
             &owner,
@@ -230,6 +253,27 @@ impl Services {
         )
         .await;
         Ok(())
+    }
+
+    /// The user with a new password in place of the one that was read: a password that was set meanwhile stays, and that is
+    /// a conflict.
+    pub(crate) async fn replaced_password(&self, user: User, password: &str) -> ServiceResult<User> {
+        let hash = self.hash_password(password).await?;
+        if self
+            .relational
+            .replace_password(user.id, &user.password, &hash)
+            .await?
+        {
+            return Ok(User {
+                password: hash,
+                ..user
+            });
+        }
+        Err(ServiceError::Conflict {
+            code: "conflict",
+            message: "The password of this account was changed at the same moment; nothing was done."
+                .to_owned(),
+        })
     }
 
     /// The caller's row.

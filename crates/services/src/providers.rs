@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{RegisteredModel, RegisteredModels, Relational, ServerAnswer, ServerRefusal};
 use mnemosyne_domain::{
     ApiKey, AuditEvent, KeyChange, ModelTarget, Page, PageRequest, Principal, Provider, ProviderDraft,
@@ -37,6 +38,8 @@ pub enum KeyRequest {
 /// What a server is to be, as the caller wrote it. What is absent is as usual for a new server, and stays for a known one.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderRequest {
+    /// When it was last changed, as the caller saw it. A known server that was changed since stays as it is.
+    pub seen: Option<DateTime<Utc>>,
     /// What people call it.
     pub name: Option<String>,
     /// How it speaks.
@@ -134,6 +137,16 @@ pub(crate) fn part_of<T>(rows: Vec<T>, page: PageRequest) -> Page<T> {
     Page {
         rows: rows.into_iter().skip(skipped).take(page.limit as usize).collect(),
         total,
+    }
+}
+
+/// Somebody else changed it since the caller read it.
+pub(crate) fn changed_meanwhile(what: &str) -> ServiceError {
+    ServiceError::Conflict {
+        code: "conflict",
+        message: format!(
+            "This {what} was changed by somebody else meanwhile; nothing was saved. Read it again, then change it."
+        ),
     }
 }
 
@@ -362,9 +375,15 @@ impl Services {
             KeyRequest::Remove => KeyChange::Remove,
             KeyRequest::Set(key) => KeyChange::Replace(self.keyring.seal_provider_key(key, now)),
         };
-        let changed = self.relational.update_provider(uid, &draft, &key, now).await;
+        // The checks above hold for what was read: a new key must not go to a host that somebody else just left.
+        let seen = request.seen.unwrap_or(before.updated_at);
+        let changed = self
+            .relational
+            .update_provider(uid, seen, &draft, &key, now)
+            .await;
         self.embedders.changed();
         let changed = match changed {
+            Err(StoreError::Conflict("updated_at")) => return Err(changed_meanwhile("provider")),
             Err(StoreError::Conflict(_)) => return Err(name_conflict("a provider", &draft.name)),
             Err(StoreError::NotFound) => return Err(ServiceError::NotFound("provider")),
             other => other?,

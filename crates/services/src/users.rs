@@ -31,6 +31,8 @@ pub struct UserRequest {
     pub email: String,
     /// May do everything.
     pub is_superuser: bool,
+    /// It belongs to a program.
+    pub is_service: bool,
 }
 
 /// The shape of a mail address; whether it exists is for the mail to find out.
@@ -72,6 +74,7 @@ impl Services {
             email,
             is_superuser: request.is_superuser,
             is_staff: request.is_superuser,
+            is_service: request.is_service,
         };
         match self.relational.create_user(user, self.clock.now()).await {
             Err(StoreError::Conflict(_)) => Err(ServiceError::Conflict {
@@ -80,7 +83,7 @@ impl Services {
             }),
             Err(error) => Err(error.into()),
             Ok(user) => {
-                let role = if user.is_superuser { "administrator" } else { "" };
+                let role = kind_of(&user);
                 self.audited(caller, AuditEvent::UserCreated, &user.username, role)
                     .await;
                 Ok(user)
@@ -212,6 +215,15 @@ fn checked(change: UserChange) -> ServiceResult<UserChange> {
     })
 }
 
+/// What a new user is, for the audit.
+pub(crate) fn kind_of(user: &User) -> &'static str {
+    match (user.is_superuser, user.is_service) {
+        (true, _) => "administrator",
+        (false, true) => "service account",
+        (false, false) => "",
+    }
+}
+
 /// What changed, in words.
 fn differences(before: &User, after: &User) -> String {
     let changes = [
@@ -224,6 +236,11 @@ fn differences(before: &User, after: &User) -> String {
         (
             before.is_superuser && !after.is_superuser,
             "no administrator any more",
+        ),
+        (!before.is_service && after.is_service, "made a service account"),
+        (
+            before.is_service && !after.is_service,
+            "no service account any more",
         ),
         (!before.is_active && after.is_active, "activated"),
         (before.is_active && !after.is_active, "deactivated"),

@@ -71,6 +71,8 @@ pub struct User {
     pub date_joined: DateTime<Utc>,
     /// Last sign-in in a browser.
     pub last_login: Option<DateTime<Utc>>,
+    /// It belongs to a program: no link to choose a new password is mailed to it.
+    pub is_service: bool,
 }
 
 impl From<domain::User> for User {
@@ -85,6 +87,7 @@ impl From<domain::User> for User {
             is_active: user.is_active,
             date_joined: user.date_joined,
             last_login: user.last_login,
+            is_service: user.is_service,
         }
     }
 }

@@ -346,6 +346,15 @@ pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
+/// Why a change that asks for what was read found no row: it is another one by now, or gone.
+pub(crate) fn not_as_seen(is_there: bool) -> StoreError {
+    if is_there {
+        StoreError::Conflict("updated_at")
+    } else {
+        StoreError::NotFound
+    }
+}
+
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

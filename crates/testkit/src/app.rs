@@ -335,6 +335,7 @@ impl TestApp {
             email: String::new(),
             is_superuser,
             is_staff: is_superuser,
+            is_service: false,
         };
         self.relational
             .create_user(user, chrono::Utc::now())

@@ -14,5 +14,8 @@ pub mod app;
 #[cfg(feature = "servers")]
 pub mod fake_embedder;
 
+#[cfg(feature = "mutate")]
+pub mod mutate;
+
 #[cfg(feature = "tls")]
 pub mod tls;

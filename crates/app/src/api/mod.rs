@@ -12,6 +12,7 @@ pub(crate) mod jobs;
 pub(crate) mod libraries;
 mod list;
 pub(crate) mod models;
+pub(crate) mod profile;
 pub(crate) mod providers;
 pub(crate) mod schema;
 pub(crate) mod search;

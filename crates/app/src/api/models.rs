@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use mnemosyne_domain::{ModelRole, ModelUid};
 use mnemosyne_services::ServiceError;
@@ -50,6 +51,8 @@ pub(crate) struct NewModel {
 /// What is to change; what is absent stays.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ModelChange {
+    /// `updated_at` as it was read: where the model was changed since, nothing is changed, and the answer is 409.
+    updated_at: Option<DateTime<Utc>>,
     /// Another name on the wire; refused while a library has its vectors.
     name: Option<String>,
     /// The role that it has: frozen, so another one is refused.
@@ -121,6 +124,7 @@ pub(crate) async fn create(
         Some(text) => Some(provider_uid(text)?),
     };
     let request = ModelRequest {
+        seen: None,
         name: wanted.name,
         role: wanted.role,
         dimension: wanted.dimension,
@@ -171,6 +175,7 @@ pub(crate) async fn update(
     ApiJson(change): ApiJson<ModelChange>,
 ) -> ApiResult<Json<RegisteredModel>> {
     let request = ModelRequest {
+        seen: change.updated_at,
         name: change.name,
         role: change.role,
         dimension: change.dimension,

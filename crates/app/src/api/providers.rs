@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use mnemosyne_domain::{ApiKey, ProviderUid};
 use mnemosyne_services::ServiceError;
@@ -47,6 +48,8 @@ pub(crate) struct NewProvider {
 /// What is to change; what is absent stays.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ProviderChange {
+    /// `updated_at` as it was read: where the server was changed since, nothing is changed, and the answer is 409.
+    updated_at: Option<DateTime<Utc>>,
     /// A new name.
     name: Option<String>,
     /// A new address. On another host the key must be entered again, or removed.
@@ -125,6 +128,7 @@ pub(crate) async fn create(
     ApiJson(wanted): ApiJson<NewProvider>,
 ) -> ApiResult<(StatusCode, Json<Provider>)> {
     let request = ProviderRequest {
+        seen: None,
         name: wanted.name,
         kind: wanted.kind,
         base_url: wanted.base_url,
@@ -165,7 +169,7 @@ pub(crate) async fn get(
         (status = 200, body = Provider),
         (status = 400, body = WrongFields),
         (status = 404, body = Problem),
-        (status = 409, description = "`name_conflict`", body = Problem),
+        (status = 409, description = "`name_conflict`, `conflict`: it was changed meanwhile", body = Problem),
     ),
 )]
 pub(crate) async fn update(
@@ -175,6 +179,7 @@ pub(crate) async fn update(
     ApiJson(change): ApiJson<ProviderChange>,
 ) -> ApiResult<Json<Provider>> {
     let request = ProviderRequest {
+        seen: change.updated_at,
         name: change.name,
         kind: change.kind,
         base_url: change.base_url,

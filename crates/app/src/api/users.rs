@@ -29,6 +29,8 @@ pub(crate) struct NewUser {
     email: Option<String>,
     /// May do everything.
     is_superuser: Option<bool>,
+    /// It belongs to a program: no link to choose a new password is mailed to it.
+    is_service: Option<bool>,
 }
 
 /// What is to change; what is absent stays.
@@ -44,6 +46,8 @@ pub(crate) struct UserChanges {
     is_superuser: Option<bool>,
     /// May sign in at all.
     is_active: Option<bool>,
+    /// It belongs to a program.
+    is_service: Option<bool>,
 }
 
 /// A new password.
@@ -58,7 +62,7 @@ pub(crate) struct NewPassword {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct EndedSessions {
     /// How many were ended.
-    ended: u64,
+    pub(super) ended: u64,
 }
 
 fn user_id(text: &str) -> ApiResult<UserId> {
@@ -112,6 +116,7 @@ pub(crate) async fn create(
         password: wanted.password.unwrap_or_default(),
         email: wanted.email.unwrap_or_default(),
         is_superuser: wanted.is_superuser.unwrap_or(false),
+        is_service: wanted.is_service.unwrap_or(false),
     };
     let user = state.services.add_user(&caller, request).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
@@ -155,6 +160,7 @@ pub(crate) async fn update(
         last_name: wanted.last_name,
         is_superuser: wanted.is_superuser,
         is_active: wanted.is_active,
+        is_service: wanted.is_service,
     };
     let user = state.services.update_user(&caller, user_id(&id)?, change).await?;
     Ok(Json(user.into()))
@@ -164,7 +170,12 @@ pub(crate) async fn update(
 #[utoipa::path(
     post, path = "/library/api/users/{user_id}/password/", tag = "administration", operation_id = "set_user_password",
     params(("user_id" = i64, Path)), request_body = NewPassword,
-    responses((status = 204), (status = 400, body = WrongFields), (status = 404, body = Problem)),
+    responses(
+        (status = 204),
+        (status = 400, body = WrongFields),
+        (status = 404, body = Problem),
+        (status = 409, description = "`conflict`: it was changed at the same moment", body = Problem),
+    ),
 )]
 pub(crate) async fn set_password(
     State(state): State<AppState>,

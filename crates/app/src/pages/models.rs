@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Redirect;
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use mnemosyne_domain::{ApiKey, ModelRole, ModelUid, PageRequest, ProviderKind, ProviderLimits, ProviderUid};
 use mnemosyne_services::ServiceError;
@@ -204,6 +205,32 @@ const NUMBERS: [(&str, &str, &str); 5] = [
     ),
 ];
 
+/// The hidden field of a form that says which version of the thing it was filled with.
+const SEEN: &str = "seen";
+
+/// The version of what was changed at this moment.
+fn version(changed_at: DateTime<Utc>) -> String {
+    changed_at.timestamp_micros().to_string()
+}
+
+/// The version that a form was filled with; one that cannot be read is no thing's.
+fn seen(fields: &Fields) -> Option<DateTime<Utc>> {
+    let text = value(fields, SEEN);
+    let micros = || text.parse().ok().and_then(DateTime::from_timestamp_micros);
+    (!text.is_empty()).then(|| micros().unwrap_or_default())
+}
+
+/// What is wrong with a form; that somebody else was faster is told at its first field.
+fn problems_of(error: ServiceError) -> Result<FormProblems, ServiceError> {
+    match error {
+        ServiceError::Conflict {
+            code: "conflict",
+            message,
+        } => Ok(FormProblems::from([("name".to_owned(), vec![message])])),
+        other => form_problems(other),
+    }
+}
+
 /// A form with what a server is.
 fn provider_fields(view: Option<&ProviderView>) -> Fields {
     let usual = ProviderLimits::default();
@@ -236,6 +263,9 @@ fn provider_fields(view: Option<&ProviderView>) -> Fields {
     for ((name, _, _), number) in NUMBERS.iter().zip(numbers) {
         fields.push(((*name).to_owned(), number.to_string()));
     }
+    if let Some(view) = view {
+        fields.push((SEEN.to_owned(), version(view.provider.updated_at)));
+    }
     if draft.is_none_or(|draft| draft.verify_tls) {
         fields.push(("verify_tls".to_owned(), "on".to_owned()));
     }
@@ -267,6 +297,7 @@ async fn provider_form(
         frame: frame(state, visitor, title).await,
         action,
         button,
+        seen: value(fields, SEEN).to_owned(),
         name: field("name"),
         kind: field("kind"),
         kinds: vec![
@@ -351,6 +382,7 @@ fn provider_request(fields: &Fields) -> Result<ProviderRequest, FormProblems> {
     };
     let text = |name: &str| Some(value(fields, name).to_owned());
     Ok(ProviderRequest {
+        seen: seen(fields),
         name: text("name"),
         kind: text("kind"),
         base_url: text("base_url"),
@@ -451,7 +483,7 @@ pub(super) async fn change_provider(
     match changed {
         Ok(_) => Ok(visitor.done(Done::ProviderSaved, "/models/")),
         Err(error) => {
-            let problems = form_problems(error)?;
+            let problems = problems_of(error)?;
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             provider_form(&state, &visitor, status, Some(&view), &fields, &problems).await
         }
@@ -524,6 +556,7 @@ fn model_fields(view: &ModelView) -> Fields {
                 .unwrap_or_default(),
         ),
         ("takes_instructions", takes_instructions.to_owned()),
+        (SEEN, version(view.model.updated_at)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
@@ -586,6 +619,7 @@ async fn model_form(
         button,
         provider,
         provider_name,
+        seen: value(fields, SEEN).to_owned(),
         name: field("name"),
         role: field("role"),
         roles,
@@ -609,6 +643,7 @@ fn model_request(fields: &Fields) -> Result<ModelRequest, FormProblems> {
         _ => None,
     };
     Ok(ModelRequest {
+        seen: seen(fields),
         name: Some(value(fields, "name").to_owned()),
         role: Some(value(fields, "role").to_owned()),
         dimension,
@@ -727,7 +762,7 @@ pub(super) async fn change_model(
                     code: "model_in_use",
                     message,
                 } => FormProblems::from([("name".to_owned(), vec![message])]),
-                other => form_problems(other)?,
+                other => problems_of(other)?,
             };
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             model_form(&state, &visitor, status, subject, &fields, &problems).await

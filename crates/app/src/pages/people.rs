@@ -35,6 +35,7 @@ fn row(user: User) -> PersonRow {
         email: user.email,
         is_superuser: user.is_superuser,
         is_active: user.is_active,
+        is_service: user.is_service,
         last_login: user.last_login,
         date_joined: user.date_joined,
     }
@@ -94,6 +95,7 @@ fn form_of(fields: &Fields, problems: &FormProblems) -> PersonForm {
         last_name: typed("last_name", value(fields, "last_name"), problems),
         is_superuser: is_ticked(fields, "is_superuser"),
         is_active: is_ticked(fields, "is_active"),
+        is_service: is_ticked(fields, "is_service"),
         password: typed("password", "", problems),
     }
 }
@@ -115,6 +117,7 @@ pub(super) async fn create(State(state): State<AppState>, form: TypedForm) -> Pa
         password: value(&fields, "password").to_owned(),
         email: value(&fields, "email").to_owned(),
         is_superuser: is_ticked(&fields, "is_superuser"),
+        is_service: is_ticked(&fields, "is_service"),
     };
     match state.services().add_user(&visitor.principal, request).await {
         Ok(user) => Ok(visitor.done(Done::UserMade, &format!("/people/{}/", user.id.0))),
@@ -143,6 +146,7 @@ fn form_for(user: &User) -> PersonForm {
         last_name: Field::of(&user.last_name),
         is_superuser: user.is_superuser,
         is_active: user.is_active,
+        is_service: user.is_service,
         password: Field::default(),
     }
 }
@@ -204,6 +208,7 @@ pub(super) async fn change(
         last_name: text("last_name"),
         is_superuser: Some(is_ticked(&fields, "is_superuser")),
         is_active: Some(is_ticked(&fields, "is_active")),
+        is_service: Some(is_ticked(&fields, "is_service")),
     };
     match services.update_user(&visitor.principal, id, change).await {
         Ok(_) => Ok(visitor.done(Done::UserChanged, &format!("/people/{}/", id.0))),
@@ -247,7 +252,12 @@ pub(super) async fn set_password(
     {
         Ok(()) => Ok(visitor.done(Done::PasswordChanged, &format!("/people/{}/", id.0))),
         Err(error) => {
-            let problems = form_problems(error)?;
+            let problems = match error {
+                ServiceError::Conflict { message, .. } => {
+                    FormProblems::from([("password".to_owned(), vec![message])])
+                }
+                other => form_problems(other)?,
+            };
             let user = services.user(&visitor.principal, id).await?;
             let form = PersonForm {
                 password: typed("password", "", &problems),

@@ -192,7 +192,12 @@ pub(super) async fn change_password(
             Ok(response)
         }
         Err(error) => {
-            let problems = form_problems(error)?;
+            let problems = match error {
+                ServiceError::Conflict { message, .. } => {
+                    FormProblems::from([("old_password".to_owned(), vec![message])])
+                }
+                other => form_problems(other)?,
+            };
             render_password(&state, &visitor, StatusCode::UNPROCESSABLE_ENTITY, &problems).await
         }
     }

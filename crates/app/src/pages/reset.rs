@@ -3,7 +3,8 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Redirect};
-use http::StatusCode;
+use axum_extra::extract::CookieJar;
+use http::{HeaderValue, StatusCode, header};
 use mnemosyne_services::ServiceError;
 use mnemosyne_services::passwords::ResetLink;
 
@@ -12,7 +13,15 @@ use super::shell::{Fields, FormProblems, PageResult, form_problems, plain_frame,
 use super::view::{ResetChoosePage, ResetRequestPage};
 use crate::csrf::{CheckedForm, Csrf};
 use crate::middleware::request_info::RequestInfo;
+use crate::session::{SIGN_IN, set_cookie_at};
 use crate::state::AppState;
+
+/// What stands in an address in place of the token, as in Django's.
+const IN_COOKIE: &str = "set-password";
+/// The cookie that holds the token meanwhile.
+const COOKIE: &str = "resettoken";
+/// How long it is kept, in seconds. The link in the mail sets it again.
+const COOKIE_AGE: i64 = 60 * 60;
 
 /// The form that asks for a link.
 pub(super) async fn show_request(State(state): State<AppState>, csrf: Csrf) -> PageResult {
@@ -43,14 +52,65 @@ pub(super) async fn request(
     request_page(&state, &csrf, true)
 }
 
-/// The form that a link leads to.
+/// What a link leads to: the form, at an address without the token, which goes into a cookie that is sent to that address
+/// only, as Django keeps it in the session. So the token is in no history, no `Referer` and no picture of the screen.
 pub(super) async fn show_choose(
     State(state): State<AppState>,
     csrf: Csrf,
+    info: RequestInfo,
+    jar: CookieJar,
     Path((uid, token)): Path<(String, String)>,
 ) -> PageResult {
+    let nothing = FormProblems::new();
+    if token != IN_COOKIE {
+        return keep_token(&state, &csrf, &info, ResetLink { uid, token }).await;
+    }
+    let Some(token) = kept_token(&jar) else {
+        return page_for(&state, &csrf, StatusCode::NOT_FOUND, Target::NotKept, &nothing);
+    };
     let link = ResetLink { uid, token };
-    choose_page(&state, &csrf, StatusCode::OK, &link, &FormProblems::new()).await
+    choose_page(&state, &csrf, StatusCode::OK, &link, &nothing).await
+}
+
+/// Takes the token of a link that holds out of the address.
+async fn keep_token(state: &AppState, csrf: &Csrf, info: &RequestInfo, link: ResetLink) -> PageResult {
+    match state.services().reset_target(&link).await {
+        Ok(_) => {}
+        Err(ServiceError::NotFound(_)) => {
+            let nothing = FormProblems::new();
+            return page_for(state, csrf, StatusCode::NOT_FOUND, Target::Spent, &nothing);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let path = form_path(&link.uid);
+    let mut response = Redirect::to(&path).into_response();
+    let headers = response.headers_mut();
+    headers.append(
+        header::SET_COOKIE,
+        set_cookie_at(&path, COOKIE, &link.token, COOKIE_AGE, info.scheme),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Ok(response)
+}
+
+/// The address of the form.
+fn form_path(uid: &str) -> String {
+    format!("/accounts/reset/{uid}/{IN_COOKIE}/")
+}
+
+fn kept_token(jar: &CookieJar) -> Option<String> {
+    let token = jar.get(COOKIE)?.value();
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+/// Whom the form is for.
+enum Target {
+    /// This user.
+    User(String),
+    /// Nobody: the link is spent, too old or none.
+    Spent,
+    /// Nobody known: the browser did not come from a link, or that was too long ago.
+    NotKept,
 }
 
 async fn choose_page(
@@ -60,37 +120,69 @@ async fn choose_page(
     link: &ResetLink,
     problems: &FormProblems,
 ) -> PageResult {
-    let (username, status) = match state.services().reset_target(link).await {
-        Ok(username) => (Some(username), status),
-        Err(ServiceError::NotFound(_)) => (None, StatusCode::NOT_FOUND),
-        Err(error) => return Err(error.into()),
-    };
+    match state.services().reset_target(link).await {
+        Ok(username) => page_for(state, csrf, status, Target::User(username), problems),
+        Err(ServiceError::NotFound(_)) => {
+            page_for(state, csrf, StatusCode::NOT_FOUND, Target::Spent, problems)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn page_for(
+    state: &AppState,
+    csrf: &Csrf,
+    status: StatusCode,
+    target: Target,
+    problems: &FormProblems,
+) -> PageResult {
+    let is_kept = !matches!(target, Target::NotKept);
     let page = ResetChoosePage {
         frame: plain_frame(state, "Choose a new password", csrf.token()),
-        username,
-        action: format!("/accounts/reset/{}/{}/", link.uid, link.token),
+        username: match target {
+            Target::User(username) => Some(username),
+            Target::Spent | Target::NotKept => None,
+        },
+        is_kept,
         new: typed("new_password1", "", problems),
         again: typed("new_password2", "", problems),
     };
     Ok((status, Html(page.render()?)).into_response())
 }
 
-/// Sets the password; the link is spent.
+/// Sets the password; the link is spent. A form that is sent to the address of a link is treated as the link.
 pub(super) async fn choose(
     State(state): State<AppState>,
     csrf: Csrf,
+    info: RequestInfo,
+    jar: CookieJar,
     Path((uid, token)): Path<(String, String)>,
     CheckedForm(fields): CheckedForm<Fields>,
 ) -> PageResult {
+    let nothing = FormProblems::new();
+    if token != IN_COOKIE {
+        return keep_token(&state, &csrf, &info, ResetLink { uid, token }).await;
+    }
+    let Some(token) = kept_token(&jar) else {
+        return page_for(&state, &csrf, StatusCode::NOT_FOUND, Target::NotKept, &nothing);
+    };
     let link = ResetLink { uid, token };
     let outcome = match repeated(&fields) {
         Ok(new) => state.services().reset_password(&link, new).await,
         Err(problems) => Err(ServiceError::Invalid(problems)),
     };
     match outcome {
-        Ok(()) => Ok(Redirect::to("/accounts/login/").into_response()),
+        Ok(()) => {
+            let mut response = Redirect::to(SIGN_IN).into_response();
+            let path = form_path(&link.uid);
+            response.headers_mut().append(
+                header::SET_COOKIE,
+                set_cookie_at(&path, COOKIE, "", 0, info.scheme),
+            );
+            Ok(response)
+        }
         Err(ServiceError::NotFound(_)) => {
-            choose_page(&state, &csrf, StatusCode::NOT_FOUND, &link, &FormProblems::new()).await
+            page_for(&state, &csrf, StatusCode::NOT_FOUND, Target::Spent, &nothing)
         }
         Err(error) => {
             let problems = form_problems(error)?;

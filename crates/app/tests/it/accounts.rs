@@ -80,7 +80,7 @@ async fn a_name_is_kept_without_the_space_around_it() {
         .ensure_service_user(LOCAL, &format!(" {USERNAME}\n"), PASSWORD)
         .await
         .unwrap();
-    assert_eq!(ensured, Ensured::Unchanged);
+    assert_eq!(ensured, Ensured::Marked);
     let users = app.services.users(LOCAL).await.unwrap();
     assert!(users.iter().all(|user| user.username.trim() == user.username));
     let inside = app

@@ -11,6 +11,7 @@ mod frame;
 mod ingest;
 mod jobs;
 mod models;
+mod mutations;
 mod pages;
 mod permissions;
 mod probes;

@@ -212,6 +212,127 @@ async fn a_stored_key_does_not_follow_to_another_host() {
 }
 
 #[tokio::test]
+async fn what_somebody_else_changed_meanwhile_is_not_overwritten() {
+    let (app, server) = start().await;
+    let client = admin(&app);
+    let (address, made) = provider(&client, "gpu", &server.base_url()).await;
+    let move_it = json!({"base_url": "https://1.1.1.1/v1", "api_key": "key-of-the-new-host"});
+    let moved = client.patch(&address, &move_it).await.expect(200).json();
+    let rotate = json!({"api_key": "rotated-key", "updated_at": made["updated_at"]});
+    let refused = client.patch(&address, &rotate).await.expect(409);
+    assert_eq!(refused.json()["code"], "conflict");
+    assert!(!refused.text().contains("rotated"));
+    assert_eq!(client.get(&address).await.expect(200).json(), moved);
+    let rotate = json!({"api_key": "rotated-key", "updated_at": moved["updated_at"]});
+    client.patch(&address, &rotate).await.expect(200);
+
+    let words = json!({"name": "fake-words", "role": "embedding", "dimension": 8});
+    let (address, made) = model(&client, &made, words).await;
+    client
+        .patch(&address, &json!({"is_default": true}))
+        .await
+        .expect(200);
+    let stale = json!({"takes_instructions": true, "updated_at": made["updated_at"]});
+    let refused = client.patch(&address, &stale).await.expect(409).json();
+    assert_eq!(refused["code"], "conflict");
+    let now = client.get(&address).await.expect(200).json();
+    assert_eq!(
+        (&now["is_default"], &now["takes_instructions"]),
+        (&json!(true), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn a_key_and_an_address_that_are_changed_at_once_stay_together() {
+    let (app, server) = start().await;
+    let client = admin(&app);
+    for round in 0..12 {
+        let (address, _) = provider(&client, &format!("gpu {round}"), &server.base_url()).await;
+        let rotate = json!({"api_key": "rotated-key"});
+        let elsewhere = json!({"base_url": "https://1.1.1.1/v1", "api_key": "key-of-the-new-host"});
+        let (rotated, moved) = tokio::join!(
+            client.patch(&address, &rotate),
+            client.patch(&address, &elsewhere)
+        );
+        for answer in [&rotated, &moved] {
+            assert!(matches!(answer.code(), 200 | 409), "{}", answer.text());
+        }
+        let now = client.get(&address).await.expect(200).json();
+        if moved.code() == 200 {
+            assert_eq!(now["base_url"], "https://1.1.1.1/v1", "a change was undone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_was_open_while_somebody_else_saved_says_so() {
+    let (app, server) = start().await;
+    let (client, browser) = (admin(&app), browser(&app).await);
+    let base_url = server.base_url();
+    let (address, made) = provider(&client, "gpu", &base_url).await;
+    let form = format!("/models/providers/{}/edit/", text(&made, "provider_uid"));
+    let seen_in = async |form: &str| {
+        let page = browser.get(form).await.expect(200);
+        between(page.text(), "name=\"seen\" value=\"", "\"").to_owned()
+    };
+    let fields = |seen: &str| {
+        [
+            ("name", "gpu".to_owned()),
+            ("kind", "openai".to_owned()),
+            ("base_url", base_url.clone()),
+            ("api_key", "rotated-key".to_owned()),
+            ("seen", seen.to_owned()),
+        ]
+    };
+    let send = async |form: &str, fields: &[(&str, String)]| {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        post(&browser, form, &fields).await
+    };
+    let seen = seen_in(&form).await;
+    let elsewhere = json!({"base_url": "https://1.1.1.1/v1", "api_key": "key-of-the-new-host"});
+    client.patch(&address, &elsewhere).await.expect(200);
+    for wrong in [seen.as_str(), "0", "nonsense", "-1", "99999999999999999999"] {
+        let refused = send(&form, &fields(wrong)).await.expect(422);
+        assert!(
+            refused.text().contains("changed by somebody else meanwhile"),
+            "{wrong}"
+        );
+        assert!(!refused.text().contains("rotated-key"));
+    }
+    let now = client.get(&address).await.expect(200).json();
+    assert_eq!(
+        (&now["base_url"], &now["api_key_hint"]),
+        (&json!("https://1.1.1.1/v1"), &json!("host"))
+    );
+    let seen = seen_in(&form).await;
+    send(&form, &fields(&seen)).await.expect(303);
+
+    let words = json!({"name": "fake-words", "role": "embedding", "dimension": 8});
+    let (address, made) = model(&client, &made, words).await;
+    let form = format!("/models/{}/edit/", text(&made, "model_uid"));
+    let seen = seen_in(&form).await;
+    client
+        .patch(&address, &json!({"is_default": true}))
+        .await
+        .expect(200);
+    let fields = |seen: String| {
+        [
+            ("name", "fake-words".to_owned()),
+            ("role", "embedding".to_owned()),
+            ("seen", seen),
+        ]
+    };
+    let refused = send(&form, &fields(seen)).await.expect(422);
+    assert!(refused.text().contains("changed by somebody else meanwhile"));
+    assert_eq!(client.get(&address).await.expect(200).json()["is_default"], true);
+    let seen = seen_in(&form).await;
+    send(&form, &fields(seen)).await.expect(303);
+}
+
+#[tokio::test]
 async fn only_administrators_see_servers_and_models() {
     let (app, server) = start().await;
     let (provider_address, made) = provider(&admin(&app), "gpu", &server.base_url()).await;

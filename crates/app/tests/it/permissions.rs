@@ -92,6 +92,10 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("PATCH", "/library/api/users/{user_id}/", May(Administer)),
     ("POST", "/library/api/users/{user_id}/password/", May(Administer)),
     ("POST", "/library/api/users/{user_id}/sign-out/", May(Administer)),
+    ("GET", "/library/api/profile/", Known),
+    ("PATCH", "/library/api/profile/", Known),
+    ("POST", "/library/api/profile/password/", Known),
+    ("POST", "/library/api/profile/sign-out/", Known),
     ("GET", "/library/api/audit/", May(Administer)),
     ("GET", "/library/api/schema/", Known),
     ("GET", "/library/api/docs/", Known),
@@ -263,6 +267,7 @@ impl Caller {
             email: String::new(),
             is_superuser,
             is_staff,
+            is_service: name == "service",
         };
         app.relational
             .create_user(user, chrono::Utc::now())

@@ -11,12 +11,16 @@ use mnemosyne_domain::{
     AuditEntry, AuditEvent, AuditFilter, Mail, PageRequest, Principal, UserChange, UserId,
 };
 use mnemosyne_services::ServiceError;
+use mnemosyne_services::accounts::Ensured;
 use mnemosyne_testkit::app::{Answer, Client, PASSWORD, TestApp, USERNAME};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 const SECRET: &str = "abcdefghijklmnopqrstuvwxyz012345";
 const NEW: &str = "owls-fly-late-4711";
+/// A hash of [`PASSWORD`] as an old Django made it.
+const WEAK_HASH: &str =
+    "pbkdf2_sha256$1000$mnemosynetestkitsalt00$qLb9Hlrj86KzXK6ZV6iqmIVN/QszNWUzfwivj7v0lg8=";
 
 /// A browser of somebody who is signed in.
 async fn browser<'a>(app: &'a TestApp, username: &str) -> (Client<'a>, String) {
@@ -257,6 +261,18 @@ fn link_in(mail: &Mail) -> String {
     line.strip_prefix("http://localhost").unwrap().to_owned()
 }
 
+/// Opens a link: the browser with what the link gave it, and where it was sent.
+async fn opened<'a>(client: &Client<'a>, link: &str) -> (Client<'a>, String) {
+    let answer = client.get(link).await.expect(303);
+    let form = answer.header("location").to_owned();
+    let token = link.trim_end_matches('/').rsplit('/').next().unwrap();
+    assert_eq!(
+        answer.header("set-cookie"),
+        format!("resettoken={token}; Path={form}; Max-Age=3600; SameSite=Lax; HttpOnly")
+    );
+    (client.clone().cookie("resettoken", token), form)
+}
+
 #[tokio::test]
 async fn a_link_in_a_mail_sets_a_password_once() {
     let (app, mut mails) = with_mail(false).await;
@@ -278,19 +294,226 @@ async fn a_link_in_a_mail_sets_a_password_once() {
         "the address that is stored, not the one that was typed"
     );
     let link = link_in(&mail);
-    let form = stranger.get(&link).await.expect(200);
+    let (chooser, address) = opened(&stranger, &link).await;
+    let form = chooser.get(&address).await.expect(200);
     assert!(form.text().contains(USERNAME));
-    let weak = post(&stranger, &link, "new_password1=12345678&new_password2=12345678")
-        .await
-        .expect(422);
+    let weak = post(
+        &chooser,
+        &address,
+        "new_password1=12345678&new_password2=12345678",
+    )
+    .await
+    .expect(422);
     assert!(weak.text().contains("too common"));
     let fields = format!("new_password1={NEW}&new_password2={NEW}");
-    post(&stranger, &link, &fields).await.expect(303);
+    let done = post(&chooser, &address, &fields).await.expect(303);
+    assert_eq!(done.header("location"), "/accounts/login/");
+    assert!(
+        done.header("set-cookie").starts_with("resettoken=; ")
+            && done.header("set-cookie").contains("Max-Age=0")
+    );
     app.services.authenticate_basic(USERNAME, NEW).await.unwrap();
     assert!(!is_open(&app, &session).await);
     stranger.get(&link).await.expect(404);
-    post(&stranger, &link, &fields).await.expect(404);
+    for (client, address) in [(&chooser, &address), (&stranger, &link)] {
+        let spent = post(client, address, &fields).await.expect(404);
+        assert!(spent.text().contains("was used already"));
+    }
     assert!(mails.try_recv().is_err(), "one mail, to the one who was meant");
+}
+
+#[tokio::test]
+async fn the_token_of_a_link_is_in_no_page_and_no_address_but_its_own() {
+    let (app, mut mails) = with_mail(false).await;
+    app.add_user("ada", false).await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let ask = "/accounts/password_reset/";
+    post(&stranger, ask, "email=daedalus@example.org")
+        .await
+        .expect(200);
+    let link = link_in(&next_mail(&mut mails).await);
+    let token = link.trim_end_matches('/').rsplit('/').next().unwrap();
+    let first = stranger.get(&link).await.expect(303);
+    assert_eq!(first.header("referrer-policy"), "no-referrer");
+    assert_eq!(first.header("cache-control"), "no-store");
+    let (chooser, address) = opened(&stranger, &link).await;
+    assert!(address.ends_with("/set-password/") && !address.contains(token));
+    let form = chooser.get(&address).await.expect(200);
+    assert!(!form.text().contains(token));
+    let unlike = format!("new_password1={NEW}&new_password2=x");
+    let again = post(&chooser, &address, &unlike).await.expect(422);
+    assert!(!again.text().contains(token));
+    // Who sends a form to the link itself is sent to the form.
+    let fields = format!("new_password1={NEW}&new_password2={NEW}");
+    let sent = post(&stranger, &link, &fields).await.expect(303);
+    assert_eq!(sent.header("location"), address);
+    app.services.authenticate_basic(USERNAME, PASSWORD).await.unwrap();
+    // Without the cookie, or with another one, the form is nobody's; and the token is one user's.
+    for client in [&stranger, &stranger.clone().cookie("resettoken", "")] {
+        let asked = client.get(&address).await.expect(404);
+        assert!(asked.text().contains("Open that link once more"));
+        post(client, &address, &fields).await.expect(404);
+    }
+    assert_eq!(id_of(&app, "ada").await.0, 2);
+    let ada = "/accounts/reset/Mg/set-password/".to_owned();
+    for (client, address) in [
+        (&stranger.clone().cookie("resettoken", "set-password"), &address),
+        (&stranger.clone().cookie("resettoken", "abc-def"), &address),
+        (&chooser, &ada),
+    ] {
+        client.get(address).await.expect(404);
+        post(client, address, &fields).await.expect(404);
+    }
+    let https = stranger
+        .clone()
+        .with("x-forwarded-proto", "https")
+        .get(&link)
+        .await
+        .expect(303);
+    assert!(https.header("set-cookie").ends_with("; HttpOnly; Secure"));
+}
+
+#[tokio::test]
+async fn of_two_posts_with_one_link_one_sets_the_password() {
+    let (app, mut mails) = with_mail(false).await;
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let ask = "/accounts/password_reset/";
+    post(&stranger, ask, "email=daedalus@example.org")
+        .await
+        .expect(200);
+    let link = link_in(&next_mail(&mut mails).await);
+    let (chooser, address) = opened(&stranger, &link).await;
+    let (one, other) = (format!("{NEW}-one"), format!("{NEW}-other"));
+    let send = async |password: &str| {
+        let fields = format!("new_password1={password}&new_password2={password}");
+        post(&chooser, &address, &fields).await
+    };
+    let (first, second) = tokio::join!(send(&one), send(&other));
+    let (password, loser) = if first.code() == 303 {
+        (one, second)
+    } else {
+        (other, first)
+    };
+    assert!(loser.expect(404).text().contains("was used already"));
+    app.services
+        .authenticate_basic(USERNAME, &password)
+        .await
+        .unwrap();
+    assert_eq!(entries(&app, AuditEvent::PasswordChanged).await.len(), 1);
+}
+
+/// Gives [`USERNAME`] the password [`PASSWORD`] under a hash that is weaker than today's.
+async fn weaken(app: &TestApp) {
+    let user = app.relational.user_by_name(USERNAME).await.unwrap().unwrap();
+    let is_ours = app
+        .relational
+        .replace_password(user.id, &user.password, WEAK_HASH)
+        .await;
+    assert!(is_ours.unwrap());
+}
+
+#[tokio::test]
+async fn a_stronger_hash_never_undoes_a_change_of_the_password() {
+    let app = TestApp::start().await;
+    let id = id_of(&app, USERNAME).await;
+    for round in 0..6 {
+        weaken(&app).await;
+        let new = format!("{NEW}-{round}");
+        let (signed_in, changed) = tokio::join!(
+            app.services.sign_in(USERNAME, PASSWORD),
+            app.services.set_user_password(&Principal::Local, id, &new)
+        );
+        match changed {
+            Ok(()) => {
+                app.services.authenticate_basic(USERNAME, &new).await.unwrap();
+                if let Ok(opened) = signed_in {
+                    assert!(
+                        !is_open(&app, &opened.key).await,
+                        "the former password still opens"
+                    );
+                }
+            }
+            // The stronger hash was there first, and the change was told.
+            Err(ServiceError::Conflict { code: "conflict", .. }) => {
+                assert!(is_open(&app, &signed_in.unwrap().key).await);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_sign_ins_that_both_make_the_hash_stronger_are_both_signed_in() {
+    let app = TestApp::start().await;
+    for _ in 0..3 {
+        weaken(&app).await;
+        let (one, other) = tokio::join!(
+            app.services.sign_in(USERNAME, PASSWORD),
+            app.services.sign_in(USERNAME, PASSWORD)
+        );
+        assert!(is_open(&app, &one.unwrap().key).await && is_open(&app, &other.unwrap().key).await);
+    }
+}
+
+#[tokio::test]
+async fn of_two_changes_of_a_password_at_once_one_is_told_of_the_other() {
+    let app = TestApp::start().await;
+    app.add_user("root-of-all", true).await;
+    let id = id_of(&app, USERNAME).await;
+    let root = app.stranger().basic("root-of-all", PASSWORD);
+    root.get("/library/api/users/").await.expect(200);
+    let address = format!("/library/api/users/{}/password/", id.0);
+    let mut told = 0;
+    // One may be done before the other has begun; then nothing was lost, and they try again.
+    for round in 0..20 {
+        weaken(&app).await;
+        let (client, session) = browser(&app, USERNAME).await;
+        let (theirs, own) = (format!("{NEW}-theirs-{round}"), format!("{NEW}-own-{round}"));
+        let fields = format!("old_password={PASSWORD}&new_password1={own}&new_password2={own}");
+        let body = json!({ "password": theirs });
+        let (by_root, by_owner) = tokio::join!(
+            root.post(&address, &body),
+            post(&client, "/accounts/password_change/", &fields)
+        );
+        assert!(!is_open(&app, &session).await);
+        let password = match (by_root.code(), by_owner.code()) {
+            (204, 422) => {
+                assert!(by_owner.text().contains("changed at the same moment"));
+                theirs
+            }
+            (409, 303) => {
+                assert_eq!(by_root.json()["code"], "conflict");
+                own
+            }
+            (204, 303) => continue,
+            other => panic!("{other:?}"),
+        };
+        app.services
+            .authenticate_basic(USERNAME, &password)
+            .await
+            .unwrap();
+        told += 1;
+        break;
+    }
+    for round in 0..20 {
+        let (by_page, by_command) = (format!("{NEW}-page-{round}"), format!("{NEW}-command-{round}"));
+        let (one, other) = tokio::join!(
+            app.services.set_user_password(&Principal::Local, id, &by_page),
+            app.services
+                .change_password(&Principal::Local, USERNAME, &by_command)
+        );
+        let refusals: Vec<_> = [one, other].into_iter().filter_map(Result::err).collect();
+        if refusals.is_empty() {
+            continue;
+        }
+        assert!(
+            matches!(&refusals[..], [ServiceError::Conflict { code: "conflict", .. }]),
+            "{refusals:?}"
+        );
+        told += 1;
+        break;
+    }
+    assert_eq!(told, 2, "nobody was ever told of anybody");
 }
 
 #[tokio::test]
@@ -308,9 +531,11 @@ async fn a_link_ends_by_time_by_sign_in_and_where_its_owner_is_deactivated() {
         link_in(&next_mail(&mut mails).await)
     };
     let by_time = ask().await;
-    stranger.get(&by_time).await.expect(200);
+    let (chooser, address) = opened(&stranger, &by_time).await;
+    chooser.get(&address).await.expect(200);
     app.clock.advance(TimeDelta::days(3) + TimeDelta::seconds(5));
     stranger.get(&by_time).await.expect(404);
+    chooser.get(&address).await.expect(404);
     let by_sign_in = ask().await;
     browser(&app, USERNAME).await;
     stranger.get(&by_sign_in).await.expect(404);
@@ -489,6 +714,270 @@ async fn programs_keep_users_over_rest() {
     assert_eq!(audit["results"][0]["actor"], "root-of-all");
     root.get("/library/api/audit/?event=nonsense").await.expect(400);
     root.get("/library/api/audit/?since=yesterday").await.expect(400);
+}
+
+#[tokio::test]
+async fn programs_change_their_own_profile_over_rest() {
+    let app = TestApp::start().await;
+    let address = "/library/api/profile/";
+    let daedalus = app.daedalus();
+    let usual = daedalus.get(address).await.expect(200).json();
+    assert_eq!(
+        usual,
+        json!({
+            "user_id": 1, "username": USERNAME, "email": "", "time_zone": null, "date_format": "words", "theme": "system"
+        })
+    );
+    let change = json!({ "time_zone": " Asia/Tokyo ", "date_format": "iso", "theme": "dark" });
+    let changed = daedalus.patch(address, &change).await.expect(200).json();
+    assert_eq!(
+        (&changed["time_zone"], &changed["date_format"], &changed["theme"]),
+        (&json!("Asia/Tokyo"), &json!("iso"), &json!("dark"))
+    );
+    let changed = daedalus
+        .patch(address, &json!({ "theme": "light" }))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&changed["time_zone"], &changed["date_format"], &changed["theme"]),
+        (&json!("Asia/Tokyo"), &json!("iso"), &json!("light")),
+        "what is not said stays"
+    );
+    let (client, _) = browser(&app, USERNAME).await;
+    let page = client.get("/profile/").await.expect(200);
+    assert!(
+        page.text().contains("data-theme=\"light\"") && page.text().contains("value=\"Asia/Tokyo\" selected")
+    );
+    let wrong = json!({ "time_zone": "Mars/Olympus", "date_format": "stardate", "theme": "plaid", "username": "root" });
+    let fields = daedalus.patch(address, &wrong).await.expect(400).json();
+    let names: Vec<&String> = fields.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["date_format", "theme", "time_zone"]);
+    assert_eq!(
+        daedalus.get(address).await.expect(200).json(),
+        changed,
+        "a part of it was saved"
+    );
+    for nothing in [json!(null), json!("")] {
+        let changed = daedalus
+            .patch(address, &json!({ "time_zone": nothing }))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(changed["time_zone"], json!(null));
+    }
+    let others = client.with("x-csrftoken", SECRET).get(address).await.expect(200);
+    assert_eq!(others.json()["username"], USERNAME, "a session may ask as well");
+    assert_eq!(
+        app.stranger()
+            .get(address)
+            .await
+            .expect(401)
+            .header("www-authenticate"),
+        "Basic realm=\"mnemosyne\""
+    );
+}
+
+#[tokio::test]
+async fn programs_change_their_own_password_over_rest() {
+    let app = TestApp::start().await;
+    let address = "/library/api/profile/password/";
+    let daedalus = app.daedalus();
+    let (client, session) = browser(&app, USERNAME).await;
+    let client = client.with("x-csrftoken", SECRET);
+    daedalus.get("/library/api/profile/").await.expect(200);
+    for (body, field) in [
+        (json!({}), "old_password"),
+        (json!({ "new_password": NEW }), "old_password"),
+        (json!({ "old_password": PASSWORD }), "new_password"),
+        (
+            json!({ "old_password": PASSWORD, "new_password": "12345678" }),
+            "new_password",
+        ),
+        (
+            json!({ "old_password": PASSWORD, "new_password": "daedalus1" }),
+            "new_password",
+        ),
+    ] {
+        let fields = daedalus.post(address, &body).await.expect(400).json();
+        assert_eq!(
+            fields.as_object().unwrap().keys().collect::<Vec<_>>(),
+            [field],
+            "{body}"
+        );
+    }
+    let wrong = json!({ "old_password": "no", "new_password": NEW });
+    let told = daedalus.post(address, &wrong).await.expect(400).json();
+    assert!(
+        told["old_password"][0]
+            .as_str()
+            .unwrap()
+            .contains("entered incorrectly")
+    );
+    assert!(is_open(&app, &session).await && entries(&app, AuditEvent::PasswordChanged).await.is_empty());
+
+    let good = json!({ "old_password": PASSWORD, "new_password": NEW });
+    let done = daedalus.post(address, &good).await.expect(204);
+    assert!(
+        done.headers.get("set-cookie").is_none(),
+        "credentials open no session"
+    );
+    daedalus.get("/library/api/profile/").await.expect(401);
+    let renewed = app.stranger().basic(USERNAME, NEW);
+    renewed.get("/library/api/profile/").await.expect(200);
+    assert!(!is_open(&app, &session).await, "every session is over");
+    client.get("/library/api/profile/").await.expect(401);
+
+    // With a session, that one goes on under a new key.
+    let opened = app.services.sign_in(USERNAME, NEW).await.unwrap();
+    let client = app
+        .stranger()
+        .cookie("sessionid", &opened.key)
+        .cookie("csrftoken", SECRET);
+    let another = json!({ "old_password": NEW, "new_password": "another-owl-12" });
+    client.post(address, &another).await.expect(403);
+    let client = client.with("x-csrftoken", SECRET);
+    let done = client.post(address, &another).await.expect(204);
+    let key = new_session(&done);
+    assert!(is_open(&app, &key).await && !is_open(&app, &opened.key).await);
+    assert!(
+        done.headers
+            .get_all("set-cookie")
+            .iter()
+            .any(|value| value.as_bytes().starts_with(b"csrftoken="))
+    );
+    let changed = entries(&app, AuditEvent::PasswordChanged).await;
+    assert_eq!(
+        (
+            changed.len(),
+            changed[0].actor.as_str(),
+            changed[0].address.as_str()
+        ),
+        (2, USERNAME, "127.0.0.1")
+    );
+
+    // Guessing the old one is slowed down as a sign-in is.
+    let program = app.stranger().basic(USERNAME, "another-owl-12");
+    program.get("/library/api/profile/").await.expect(200);
+    let mut last = program.post(address, &wrong).await;
+    for _ in 0..20 {
+        if last.code() == 429 {
+            break;
+        }
+        last.expect(400);
+        last = program.post(address, &wrong).await;
+    }
+    assert!(!last.expect(429).header("retry-after").is_empty());
+    let ended = program
+        .post("/library/api/profile/sign-out/", &json!({}))
+        .await
+        .expect(200);
+    assert!(ended.json()["ended"].as_u64() >= Some(1));
+    assert!(!is_open(&app, &key).await);
+}
+
+#[tokio::test]
+async fn a_service_account_is_marked_and_no_mail_leads_to_its_password() {
+    let (app, mut mails) = with_mail(false).await;
+    app.add_user("root-of-all", true).await;
+    let ensure = async |name: &str, password: &str| {
+        app.services
+            .ensure_service_user(&Principal::Local, name, password)
+            .await
+            .unwrap()
+    };
+    let is_service = async |name: &str| {
+        app.relational
+            .user_by_name(name)
+            .await
+            .unwrap()
+            .unwrap()
+            .is_service
+    };
+    assert_eq!(ensure("program", NEW).await, Ensured::Created);
+    assert!(is_service("program").await);
+    assert_eq!(ensure("program", NEW).await, Ensured::Unchanged);
+
+    // A link that was sent to somebody who is a service account meanwhile is spent, and none is sent any more.
+    let stranger = app.stranger().cookie("csrftoken", SECRET);
+    let ask = async || {
+        let fields = "email=daedalus@example.org";
+        post(&stranger, "/accounts/password_reset/", fields)
+            .await
+            .expect(200);
+    };
+    ask().await;
+    let link = link_in(&next_mail(&mut mails).await);
+    let (chooser, form) = opened(&stranger, &link).await;
+    assert_eq!(ensure(USERNAME, PASSWORD).await, Ensured::Marked);
+    assert_eq!(ensure(USERNAME, PASSWORD).await, Ensured::Unchanged);
+    assert!(is_service(USERNAME).await);
+    stranger.get(&link).await.expect(404);
+    let fields = format!("new_password1={NEW}&new_password2={NEW}");
+    post(&chooser, &form, &fields).await.expect(404);
+    ask().await;
+
+    // An administrator has a person behind it.
+    assert_eq!(ensure("root-of-all", PASSWORD).await, Ensured::Unchanged);
+    assert!(!is_service("root-of-all").await);
+
+    // It shows, and is otherwise a user like any other.
+    let root = app.stranger().basic("root-of-all", PASSWORD);
+    let listed = root.get("/library/api/users/").await.expect(200).json();
+    let marks: Vec<_> = listed["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|user| {
+            (
+                user["username"].as_str().unwrap().to_owned(),
+                user["is_service"] == true,
+            )
+        })
+        .collect();
+    let expected = [(USERNAME, true), ("program", true), ("root-of-all", false)];
+    assert_eq!(marks, expected.map(|(name, mark)| (name.to_owned(), mark)));
+    let (page, _) = browser(&app, "root-of-all").await;
+    let people = page.get("/people/").await.expect(200);
+    assert_eq!(people.text().matches("<span>service account</span>").count(), 2);
+    app.daedalus().get("/library/api/workspaces/").await.expect(200);
+    app.services.sign_in(USERNAME, PASSWORD).await.unwrap();
+
+    // The mark can be taken away by whoever keeps users; then a link is sent again.
+    let id = id_of(&app, USERNAME).await.0;
+    let person = page.get(&format!("/people/{id}/")).await.expect(200);
+    assert!(person.text().contains("name=\"is_service\" value=\"on\" checked"));
+    let form = "email=daedalus@example.org&is_active=on";
+    post(&page, &format!("/people/{id}/"), form).await.expect(303);
+    assert!(!is_service(USERNAME).await);
+    let one = format!("/library/api/users/{id}/");
+    for mark in [true, false] {
+        let changed = root
+            .patch(&one, &json!({ "is_service": mark }))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(changed["is_service"], mark);
+    }
+    ask().await;
+    next_mail(&mut mails).await;
+    assert!(mails.try_recv().is_err(), "a mail went to a service account");
+    let made = json!({ "username": "another", "password": NEW, "is_service": true });
+    let made = root.post("/library/api/users/", &made).await.expect(201).json();
+    assert_eq!(made["is_service"], true);
+    let details: Vec<_> = entries(&app, AuditEvent::UserChanged)
+        .await
+        .into_iter()
+        .map(|entry| entry.detail)
+        .collect();
+    assert!(
+        details.contains(&"made a service account".to_owned()),
+        "{details:?}"
+    );
+    assert!(
+        details.contains(&"no service account any more".to_owned()),
+        "{details:?}"
+    );
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@
 )]
 
 mod arbitrary_input;
+mod mutations;
 mod vectors;

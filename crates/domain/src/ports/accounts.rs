@@ -15,8 +15,9 @@ pub trait Accounts: Send + Sync {
     async fn user(&self, id: UserId) -> StoreResult<Option<User>>;
     /// Every user, by name.
     async fn users(&self) -> StoreResult<Vec<User>>;
-    /// Replaces the password hash.
-    async fn set_password(&self, id: UserId, encoded: &str) -> StoreResult<()>;
+    /// Replaces the password hash that was read by another one; false where it is not `from` (any more). Safe against two
+    /// processes at once.
+    async fn replace_password(&self, id: UserId, from: &str, to: &str) -> StoreResult<bool>;
     /// Changes a user, unless that would leave no administrator who is active and has a password. Safe against two
     /// processes at once. `NotFound` where there is no such user.
     async fn update_user(&self, id: UserId, change: &UserChange) -> StoreResult<UserUpdate>;

@@ -20,10 +20,13 @@ pub trait Providers: Send + Sync {
     async fn provider_by_name(&self, name: &str) -> StoreResult<Option<Provider>>;
     /// Every server, by name.
     async fn providers(&self) -> StoreResult<Vec<Provider>>;
-    /// Replaces what is said of a server. `NotFound`, or `Conflict("name")` where the name is taken.
+    /// Replaces what is said of a server, where its `updated_at` is still `seen`, and moves that on. `NotFound`,
+    /// `Conflict("updated_at")` where it was changed since, or `Conflict("name")` where the name is taken. Safe against two
+    /// processes at once.
     async fn update_provider(
         &self,
         uid: &ProviderUid,
+        seen: DateTime<Utc>,
         draft: &ProviderDraft,
         key: &KeyChange,
         now: DateTime<Utc>,
@@ -46,11 +49,13 @@ pub trait Providers: Send + Sync {
     async fn model(&self, uid: &ModelUid) -> StoreResult<Option<ProviderModel>>;
     /// Every model, in the order in which they were registered.
     async fn models(&self) -> StoreResult<Vec<ProviderModel>>;
-    /// Replaces what is said of a model; where it is the system's, no other one of its role is any more. `NotFound`, or
-    /// `Conflict("name")` where another one of its server has this name.
+    /// Replaces what is said of a model, where its `updated_at` is still `seen`, and moves that on; where it is the system's,
+    /// no other one of its role is any more, which changes that one. `NotFound`, `Conflict("updated_at")` where it was changed
+    /// since, or `Conflict("name")` where another one of its server has this name. Safe against two processes at once.
     async fn update_model(
         &self,
         uid: &ModelUid,
+        seen: DateTime<Utc>,
         draft: &ModelDraft,
         now: DateTime<Utc>,
     ) -> StoreResult<ProviderModel>;

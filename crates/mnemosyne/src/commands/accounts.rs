@@ -30,6 +30,7 @@ pub(super) async fn ensure_service_user(
     let said = match ensured {
         Ensured::Created => format!("The user {} was made.", args.username),
         Ensured::PasswordSet => format!("The user {} has the given password now.", args.username),
+        Ensured::Marked => format!("The user {} is a service account now.", args.username),
         Ensured::Unchanged => format!("The user {} is as it should be; nothing to do.", args.username),
     };
     report(&args.username, ensured, &said, args.json)
@@ -57,7 +58,9 @@ pub(super) async fn create_superuser(args: SuperuserArgs, context: &Context) -> 
         .map_err(explain)?;
     let said = match ensured {
         Ensured::Unchanged => format!("The administrator {username} is there; nothing to do."),
-        Ensured::Created | Ensured::PasswordSet => format!("The administrator {username} was made."),
+        Ensured::Created | Ensured::PasswordSet | Ensured::Marked => {
+            format!("The administrator {username} was made.")
+        }
     };
     report(&username, ensured, &said, args.json)
 }
@@ -70,7 +73,7 @@ pub(super) async fn change_password(args: PasswordArgs, services: &Services) -> 
         .map_err(explain)?;
     let said = match ensured {
         Ensured::Unchanged => format!("{} has this password already; nothing to do.", args.username),
-        Ensured::Created | Ensured::PasswordSet => format!(
+        Ensured::Created | Ensured::PasswordSet | Ensured::Marked => format!(
             "The password of {} was changed; its sessions are over.",
             args.username
         ),
@@ -91,6 +94,7 @@ pub(super) async fn list(args: JsonArgs, services: &Services) -> anyhow::Result<
                     "is_superuser": user.is_superuser,
                     "is_staff": user.is_staff,
                     "is_active": user.is_active,
+                    "is_service": user.is_service,
                     "has_usable_password": has_usable_password(user),
                     "date_joined": user.date_joined,
                     "last_login": user.last_login,
@@ -109,6 +113,9 @@ pub(super) async fn list(args: JsonArgs, services: &Services) -> anyhow::Result<
         }];
         if user.is_staff && !user.is_superuser {
             notes.push("staff");
+        }
+        if user.is_service {
+            notes.push("service account");
         }
         if !user.is_active {
             notes.push("inactive");

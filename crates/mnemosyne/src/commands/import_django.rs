@@ -50,8 +50,11 @@ fn as_text(report: &ImportReport) -> String {
                 "  {rows} rows: {} {taken}, {} here already, {} left\n",
                 table.taken,
                 table.known,
-                table.left.len()
+                table.left_count()
             ));
+        }
+        for (state, count) in &table.states {
+            text.push_str(&format!("  {count} {state}\n"));
         }
         if let Some(note) = &table.note {
             text.push_str(&format!("  {note}\n"));

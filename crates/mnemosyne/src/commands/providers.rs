@@ -78,6 +78,7 @@ pub(super) async fn run(command: ProvidersCommand, services: &Services) -> anyho
 
 fn request(args: ProviderArgs) -> anyhow::Result<ProviderRequest> {
     Ok(ProviderRequest {
+        seen: None,
         name: None,
         kind: args.kind,
         base_url: args.base_url,
@@ -263,6 +264,7 @@ pub(super) async fn run_models(
 
 fn model_request(args: &ModelArgs) -> ModelRequest {
     ModelRequest {
+        seen: None,
         name: None,
         role: None,
         dimension: args.dimension,

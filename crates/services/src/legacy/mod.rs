@@ -7,6 +7,8 @@ mod profiles;
 mod recognise;
 mod values;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use mnemosyne_crypto::fernet;
 use mnemosyne_domain::ports::{ForeignTable, ForeignTables};
@@ -29,6 +31,13 @@ const MAX_NAMES: u32 = 100;
 /// The shortest key that per-turn tokens may be signed with, in bytes.
 const MIN_KEY: usize = mnemosyne_crypto::jwt::MIN_KEY_BYTES;
 const MAX_KID: usize = mnemosyne_crypto::jwt::MAX_KID_CHARACTERS;
+
+/// States of jobs that are told apart in a report.
+const MAX_STATES: usize = 30;
+const MAX_STATE: usize = 40;
+/// What is said of a table of jobs. `docs/import.md` gives the reasons.
+const JOBS_STAY: &str = "Jobs are not taken: a finished one would stand for an item that is not here, and an unfinished one \
+    would be done twice. Ask for the files again; each is taken in once.";
 
 /// How an import is done.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +72,11 @@ pub struct TableReport {
     pub taken: u64,
     /// Rows that are here already.
     pub known: u64,
-    /// Rows that were left, each with its reason.
+    /// Rows that were left, each with its reason; of jobs see `states` instead.
     pub left: Vec<LeftRow>,
+    /// Of jobs, which are all left: how many are in which state, in the words of the table.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub states: BTreeMap<String, u64>,
     /// What is to be said of the table as a whole.
     pub note: Option<String>,
 }
@@ -100,8 +112,14 @@ impl TableReport {
             taken: 0,
             known: 0,
             left: Vec::new(),
+            states: BTreeMap::new(),
             note: None,
         }
+    }
+
+    /// Rows that were read and not taken, nor here already.
+    pub fn left_count(&self) -> u64 {
+        self.rows.unwrap_or_default() - self.taken - self.known
     }
 
     fn add(&mut self, row: String, outcome: Outcome) {
@@ -136,6 +154,36 @@ impl Import<'_> {
             }
         }
     }
+}
+
+impl Import<'_> {
+    /// Counts the jobs of a table by their states, a page at a time: such a table may be long.
+    async fn count_states(&self, report: &mut TableReport) -> ServiceResult<()> {
+        let mut read = 0;
+        loop {
+            let page = self.source.foreign_rows(&report.table, read, PAGE).await?;
+            read += page.len() as u64;
+            for row in &page {
+                count_state(&mut report.states, row);
+            }
+            if page.len() < PAGE as usize {
+                report.rows = Some(read);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Counts a job under its state, or under `other` where there are too many of them to be told apart.
+fn count_state(states: &mut BTreeMap<String, u64>, row: &Row) {
+    let state = one_line(row.get("status").and_then(serde_json::Value::as_str), MAX_STATE)
+        .unwrap_or_else(|| "unknown".to_owned());
+    let state = if states.len() < MAX_STATES || states.contains_key(&state) {
+        state
+    } else {
+        "other".to_owned()
+    };
+    *states.entry(state).or_default() += 1;
 }
 
 impl Services {
@@ -198,6 +246,10 @@ impl Services {
         report.note = match &kind {
             Kind::Django => Some(django_note(&table.name).to_owned()),
             Kind::Unknown => Some("Nothing in it is known to Mnemosyne; it was not read.".to_owned()),
+            Kind::Jobs => {
+                import.count_states(&mut report).await?;
+                Some(JOBS_STAY.to_owned())
+            }
             _ => None,
         };
         if report.note.is_some() {
@@ -216,9 +268,8 @@ impl Services {
                         .await?
                 }
                 Kind::Models(columns) => self.import_model(caller, columns, &row, servers).await?,
-                Kind::Jobs => Outcome::left(job_reason(&row)),
                 Kind::Profiles(columns) => self.import_profile(import, columns, &row).await?,
-                Kind::Django | Kind::Unknown => Outcome::left("it was not read"),
+                Kind::Jobs | Kind::Django | Kind::Unknown => Outcome::left("it was not read"),
             };
             report.add(name, outcome);
         }
@@ -471,19 +522,43 @@ fn one_line(text: Option<&str>, most: usize) -> Option<String> {
     (!line.trim().is_empty()).then(|| line.trim().to_owned())
 }
 
-fn job_reason(row: &Row) -> String {
-    let status = row
-        .get("status")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or("unknown");
-    format!(
-        "a job of the former system ({status}) describes its own steps; ask for the file again, and it is taken in once"
-    )
-}
-
 fn django_note(table: &str) -> &'static str {
     match table {
         "auth_user" | "django_session" => "Used as it is.",
         _ => "Django's own; Mnemosyne leaves it alone.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn jobs_are_counted_by_state() {
+        let mut states = BTreeMap::new();
+        let mut count = |status: serde_json::Value| {
+            let row = Row::from_iter([("status".to_owned(), status)]);
+            count_state(&mut states, &row);
+        };
+        for status in ["completed", " completed ", "pending", "", " "] {
+            count(json!(status));
+        }
+        count(json!(null));
+        count(json!(7));
+        count(json!("x".repeat(1_000)));
+        for number in 0..100 {
+            count(json!(format!("state {number}")));
+        }
+        count(json!("completed"));
+        assert_eq!(
+            (states["completed"], states["pending"], states["unknown"]),
+            (3, 1, 4)
+        );
+        assert_eq!(states[&"x".repeat(MAX_STATE)], 1);
+        assert_eq!(states.len(), MAX_STATES + 1);
+        assert_eq!(states.values().sum::<u64>(), 109);
+        assert!(states["other"] > 50);
     }
 }

@@ -22,6 +22,7 @@ struct UserRow {
     is_active: bool,
     date_joined: DateTime<Utc>,
     first_name: String,
+    is_service: bool,
 }
 
 impl UserRow {
@@ -38,6 +39,7 @@ impl UserRow {
             is_active: self.is_active,
             date_joined: self.date_joined,
             last_login: self.last_login,
+            is_service: self.is_service,
         }
     }
 }
@@ -49,10 +51,19 @@ fn key(id: UserId) -> i32 {
 
 const INSERT_USER: &str = "INSERT INTO auth_user \
     (password, last_login, is_superuser, username, last_name, email, is_staff, is_active, date_joined, first_name) \
-    VALUES ($1, NULL, $2, $3, '', $4, $5, TRUE, $6, '') RETURNING *";
-const USER_BY_NAME: &str = "SELECT * FROM auth_user WHERE username = $1";
-const USER_BY_ID: &str = "SELECT * FROM auth_user WHERE id = $1";
-const USERS: &str = "SELECT * FROM auth_user ORDER BY username";
+    VALUES ($1, NULL, $2, $3, '', $4, $5, TRUE, $6, '') RETURNING *, FALSE AS is_service";
+const USER_BY_NAME: &str = "SELECT u.*, EXISTS \
+    (SELECT 1 FROM mnemosyne_service_account s WHERE s.user_id = u.id) AS is_service \
+    FROM auth_user u WHERE username = $1";
+const USER_BY_ID: &str = "SELECT u.*, EXISTS \
+    (SELECT 1 FROM mnemosyne_service_account s WHERE s.user_id = u.id) AS is_service \
+    FROM auth_user u WHERE id = $1";
+const USERS: &str = "SELECT u.*, EXISTS \
+    (SELECT 1 FROM mnemosyne_service_account s WHERE s.user_id = u.id) AS is_service \
+    FROM auth_user u ORDER BY username";
+const MARK_SERVICE: &str =
+    "INSERT INTO mnemosyne_service_account (user_id) VALUES ($1) ON CONFLICT DO NOTHING";
+const UNMARK_SERVICE: &str = "DELETE FROM mnemosyne_service_account WHERE user_id = $1";
 const SAVE_SESSION: &str = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES ($1, $2, $3) \
     ON CONFLICT (session_key) DO UPDATE SET session_data = excluded.session_data, expire_date = excluded.expire_date";
 const SESSION: &str = "SELECT session_key, session_data, expire_date FROM django_session WHERE session_key = $1 AND expire_date > $2";
@@ -72,17 +83,30 @@ const CHANGES_OF_USERS: i64 = 0x6d6e_656d_7573_6572;
 #[async_trait::async_trait]
 impl Accounts for PostgresDatabase {
     async fn create_user(&self, user: NewUser, now: DateTime<Utc>) -> StoreResult<User> {
-        sqlx::query_as::<_, UserRow>(INSERT_USER)
+        let mut transaction = self.begin().await?;
+        let made = sqlx::query_as::<_, UserRow>(INSERT_USER)
             .bind(user.password)
             .bind(user.is_superuser)
             .bind(user.username)
             .bind(user.email)
             .bind(user.is_staff)
             .bind(now)
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *transaction)
             .await
-            .map(UserRow::read)
-            .map_err(conflict("username"))
+            .map_err(conflict("username"))?;
+        if user.is_service {
+            sqlx::query(MARK_SERVICE)
+                .bind(i64::from(made.id))
+                .execute(&mut *transaction)
+                .await
+                .map_err(store_error)?;
+        }
+        transaction.commit().await.map_err(store_error)?;
+        let made = UserRow {
+            is_service: user.is_service,
+            ..made
+        };
+        Ok(made.read())
     }
 
     async fn user_by_name(&self, username: &str) -> StoreResult<Option<User>> {
@@ -109,14 +133,15 @@ impl Accounts for PostgresDatabase {
         Ok(rows.into_iter().map(UserRow::read).collect())
     }
 
-    async fn set_password(&self, id: UserId, encoded: &str) -> StoreResult<()> {
-        sqlx::query("UPDATE auth_user SET password = $2 WHERE id = $1")
+    async fn replace_password(&self, id: UserId, from: &str, to: &str) -> StoreResult<bool> {
+        sqlx::query("UPDATE auth_user SET password = $3 WHERE id = $1 AND password = $2")
             .bind(key(id))
-            .bind(encoded)
+            .bind(from)
+            .bind(to)
             .execute(&self.pool)
             .await
+            .map(|done| done.rows_affected() > 0)
             .map_err(store_error)
-            .and_then(one_row)
     }
 
     async fn update_user(&self, id: UserId, change: &UserChange) -> StoreResult<UserUpdate> {
@@ -156,6 +181,14 @@ impl Accounts for PostgresDatabase {
             .execute(&mut *transaction)
             .await
             .map_err(store_error)?;
+        if let Some(is_service) = change.is_service {
+            let statement = if is_service { MARK_SERVICE } else { UNMARK_SERVICE };
+            sqlx::query(statement)
+                .bind(id.0)
+                .execute(&mut *transaction)
+                .await
+                .map_err(store_error)?;
+        }
         transaction.commit().await.map_err(store_error)?;
         Ok(UserUpdate::Done)
     }

@@ -10,7 +10,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::SqliteDatabase;
 use super::errors::{conflict, store_error};
-use crate::rows::{ModelRow, ProviderRow, seconds, signed};
+use crate::rows::{ModelRow, ProviderRow, not_as_seen, seconds, signed};
 use crate::time::micros;
 
 const INSERT_PROVIDER: &str = "INSERT INTO mnemosyne_provider \
@@ -19,8 +19,8 @@ const INSERT_PROVIDER: &str = "INSERT INTO mnemosyne_provider \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13) RETURNING *";
 const UPDATE_PROVIDER: &str = "UPDATE mnemosyne_provider SET name = ?2, kind = ?3, base_url = ?4, \
     sealed_key = CASE WHEN ?5 THEN sealed_key ELSE ?6 END, verify_tls = ?7, allow_private = ?8, timeout_seconds = ?9, \
-    batch_size = ?10, batch_tokens = ?11, text_tokens = ?12, max_parallel = ?13, updated_at = ?14 \
-    WHERE uid = ?1 RETURNING *";
+    batch_size = ?10, batch_tokens = ?11, text_tokens = ?12, max_parallel = ?13, updated_at = max(?14, updated_at + 1) \
+    WHERE uid = ?1 AND updated_at = ?15 RETURNING *";
 const RESEAL: &str = "UPDATE mnemosyne_provider SET sealed_key = ?3 WHERE uid = ?1 AND sealed_key = ?2";
 const DELETE_PROVIDER: &str = "DELETE FROM mnemosyne_provider WHERE uid = ?1 AND NOT EXISTS \
     (SELECT 1 FROM mnemosyne_model WHERE provider_uid = ?1 AND is_default)";
@@ -29,9 +29,11 @@ const INSERT_MODEL: &str = "INSERT INTO mnemosyne_model \
     (uid, provider_uid, name, role, dimension, takes_instructions, is_default, created_at, updated_at) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) RETURNING *";
 const UPDATE_MODEL: &str = "UPDATE mnemosyne_model SET name = ?2, role = ?3, dimension = ?4, \
-    takes_instructions = ?5, is_default = ?6, updated_at = ?7 WHERE uid = ?1 RETURNING *";
-const NO_OTHER_DEFAULT: &str =
-    "UPDATE mnemosyne_model SET is_default = FALSE WHERE role = ?1 AND uid <> ?2 AND is_default";
+    takes_instructions = ?5, is_default = ?6, updated_at = max(?7, updated_at + 1) \
+    WHERE uid = ?1 AND updated_at = ?8 RETURNING *";
+const NO_OTHER_DEFAULT: &str = "UPDATE mnemosyne_model \
+    SET is_default = FALSE, updated_at = max(?3, updated_at + 1) \
+    WHERE role = ?1 AND uid <> ?2 AND is_default";
 const DELETE_MODEL: &str = "DELETE FROM mnemosyne_model WHERE uid = ?1 AND NOT is_default";
 
 impl SqliteDatabase {
@@ -48,6 +50,7 @@ async fn make_room(
     tx: &mut Transaction<'static, Sqlite>,
     uid: &ModelUid,
     draft: &ModelDraft,
+    now: DateTime<Utc>,
 ) -> StoreResult<()> {
     if !draft.is_default {
         return Ok(());
@@ -55,6 +58,7 @@ async fn make_room(
     sqlx::query(NO_OTHER_DEFAULT)
         .bind(draft.role.as_str())
         .bind(uid.as_str())
+        .bind(micros(now))
         .execute(&mut **tx)
         .await
         .map(drop)
@@ -112,6 +116,7 @@ impl Providers for SqliteDatabase {
     async fn update_provider(
         &self,
         uid: &ProviderUid,
+        seen: DateTime<Utc>,
         draft: &ProviderDraft,
         key: &KeyChange,
         now: DateTime<Utc>,
@@ -120,7 +125,7 @@ impl Providers for SqliteDatabase {
             KeyChange::Replace(sealed) => Some(sealed.as_str()),
             KeyChange::Keep | KeyChange::Remove => None,
         };
-        sqlx::query_as::<_, ProviderRow>(UPDATE_PROVIDER)
+        let row = sqlx::query_as::<_, ProviderRow>(UPDATE_PROVIDER)
             .bind(uid.as_str())
             .bind(&draft.name)
             .bind(draft.kind.as_str())
@@ -135,10 +140,14 @@ impl Providers for SqliteDatabase {
             .bind(i64::from(draft.limits.text_tokens))
             .bind(i64::from(draft.limits.max_parallel))
             .bind(micros(now))
-            .fetch_one(&self.write)
+            .bind(micros(seen))
+            .fetch_optional(&self.write)
             .await
-            .map_err(conflict("name"))?
-            .read()
+            .map_err(conflict("name"))?;
+        match row {
+            Some(row) => row.read(),
+            None => Err(not_as_seen(self.provider(uid).await?.is_some())),
+        }
     }
 
     async fn reseal_provider_key(&self, uid: &ProviderUid, from: &str, to: &str) -> StoreResult<bool> {
@@ -175,7 +184,7 @@ impl Providers for SqliteDatabase {
     ) -> StoreResult<ProviderModel> {
         let uid = ModelUid::generate();
         let mut tx = self.begin().await?;
-        make_room(&mut tx, &uid, draft).await?;
+        make_room(&mut tx, &uid, draft, now).await?;
         let row = sqlx::query_as::<_, ModelRow>(INSERT_MODEL)
             .bind(uid.as_str())
             .bind(provider.as_str())
@@ -213,11 +222,12 @@ impl Providers for SqliteDatabase {
     async fn update_model(
         &self,
         uid: &ModelUid,
+        seen: DateTime<Utc>,
         draft: &ModelDraft,
         now: DateTime<Utc>,
     ) -> StoreResult<ProviderModel> {
         let mut tx = self.begin().await?;
-        make_room(&mut tx, uid, draft).await?;
+        make_room(&mut tx, uid, draft, now).await?;
         let row = sqlx::query_as::<_, ModelRow>(UPDATE_MODEL)
             .bind(uid.as_str())
             .bind(&draft.name)
@@ -226,9 +236,14 @@ impl Providers for SqliteDatabase {
             .bind(draft.takes_instructions)
             .bind(draft.is_default)
             .bind(micros(now))
-            .fetch_one(&mut *tx)
+            .bind(micros(seen))
+            .fetch_optional(&mut *tx)
             .await
             .map_err(conflict("name"))?;
+        let Some(row) = row else {
+            tx.rollback().await.map_err(store_error)?;
+            return Err(not_as_seen(self.model(uid).await?.is_some()));
+        };
         tx.commit().await.map_err(store_error)?;
         row.read()
     }

@@ -115,6 +115,7 @@ async fn times_are_written_as_django_writes_them() {
         email: String::new(),
         is_superuser: false,
         is_staff: false,
+        is_service: false,
     };
     let eve = database
         .create_user(new, utc("2026-01-02T03:04:05.000678Z"))

@@ -223,6 +223,7 @@ async fn times_and_names_are_kept_exactly() {
         email: String::new(),
         is_staff: false,
         is_superuser: false,
+        is_service: false,
     };
     let made = databases.first.create_user(user, at(7)).await.unwrap();
     let read = databases.second.user(made.id).await.unwrap().unwrap();

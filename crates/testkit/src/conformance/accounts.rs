@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use mnemosyne_domain::ports::Relational;
 use mnemosyne_domain::{
-    LibraryUid, NewMcpToken, NewUser, SessionRecord, SigningKey, StoreError, Tool, User, UserId,
+    LibraryUid, NewMcpToken, NewUser, SessionRecord, SigningKey, StoreError, Tool, User, UserChange, UserId,
 };
 
 use super::{Pair, at};
@@ -21,6 +21,7 @@ fn new_user(username: &str) -> NewUser {
         email: format!("{username}@example.org"),
         is_superuser: false,
         is_staff: true,
+        is_service: false,
     }
 }
 
@@ -81,6 +82,64 @@ pub async fn a_user_is_kept_as_made(databases: Databases) {
     assert!(databases.second.user(NOBODY).await.unwrap().is_none());
 }
 
+/// The mark of a service account is kept beside Django's table, by whichever way it came and whoever asks.
+pub async fn a_service_account_is_marked_and_unmarked(databases: Databases) {
+    let (first, second) = (databases.first.as_ref(), databases.second.as_ref());
+    let wanted = NewUser {
+        is_service: true,
+        ..new_user("daedalus")
+    };
+    let made = first.create_user(wanted, at(0)).await.unwrap();
+    let person = user(first, "ada").await;
+    assert_eq!((made.is_service, person.is_service), (true, false));
+    let marks = async || {
+        let by_id = second.user(made.id).await.unwrap().unwrap().is_service;
+        let by_name = second.user_by_name("daedalus").await.unwrap().unwrap().is_service;
+        let listed: Vec<bool> = second
+            .users()
+            .await
+            .unwrap()
+            .iter()
+            .map(|user| user.is_service)
+            .collect();
+        // By name: ada, daedalus.
+        (by_id, by_name, listed)
+    };
+    assert_eq!(marks().await, (true, true, vec![false, true]));
+    let change = |is_service| UserChange {
+        is_service,
+        ..UserChange::default()
+    };
+    for (is_service, expected) in [
+        (None, true),
+        (Some(true), true),
+        (Some(false), false),
+        (Some(false), false),
+        (None, false),
+        (Some(true), true),
+    ] {
+        first.update_user(made.id, &change(is_service)).await.unwrap();
+        assert_eq!(
+            marks().await,
+            (expected, expected, vec![false, expected]),
+            "{is_service:?}"
+        );
+    }
+    let nobody = first.update_user(NOBODY, &change(Some(true))).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound)));
+    let taken = first
+        .create_user(
+            NewUser {
+                is_service: true,
+                ..new_user("ada")
+            },
+            at(1),
+        )
+        .await;
+    assert!(matches!(taken, Err(StoreError::Conflict("username"))));
+    assert_eq!(marks().await.2, [false, true], "what failed marked nobody");
+}
+
 /// Names are unique, and compared exactly.
 pub async fn names_of_users_are_unique_and_exact(databases: Databases) {
     let accounts = databases.first.as_ref();
@@ -122,19 +181,56 @@ pub async fn passwords_and_sign_ins_are_noted(databases: Databases) {
     let accounts = databases.first.as_ref();
     let ada = user(accounts, "ada").await;
     let other = user(accounts, "bob").await;
-    accounts.set_password(ada.id, "new").await.unwrap();
+    let replaced = accounts.replace_password(ada.id, &ada.password, "new").await;
+    assert!(replaced.unwrap());
     accounts.set_last_login(ada.id, at(5)).await.unwrap();
     let seen = databases.second.user(ada.id).await.unwrap().unwrap();
     assert_eq!((seen.password.as_str(), seen.last_login), ("new", Some(at(5))));
     assert!(databases.second.user(other.id).await.unwrap() == Some(other));
-    assert!(matches!(
-        accounts.set_password(NOBODY, "x").await,
-        Err(StoreError::NotFound)
-    ));
+    assert!(!accounts.replace_password(NOBODY, "", "x").await.unwrap());
     assert!(matches!(
         accounts.set_last_login(NOBODY, at(5)).await,
         Err(StoreError::NotFound)
     ));
+}
+
+/// A new hash takes the place of the one that was read, and of no other: of several that were read at once, one is replaced.
+pub async fn a_password_is_replaced_only_where_it_is_still_the_one_that_was_read(databases: Databases) {
+    let ada = user(databases.first.as_ref(), "ada").await;
+    let bob = user(databases.first.as_ref(), "bob").await;
+    let replace = async |from: &str, to: &str| {
+        let accounts = databases.second.as_ref();
+        accounts.replace_password(ada.id, from, to).await.unwrap()
+    };
+    assert!(replace(&ada.password, "one").await);
+    assert!(
+        !replace(&ada.password, "two").await,
+        "it is not the one that was read"
+    );
+    assert!(!replace("ONE", "two").await && !replace("on%", "two").await && !replace("", "two").await);
+    let password = async |id| databases.first.user(id).await.unwrap().unwrap().password;
+    assert_eq!(password(ada.id).await, "one");
+    assert!(replace("one", "one").await, "the same once more is no loss");
+
+    let mut read = "one".to_owned();
+    for round in 0..8 {
+        let tasks = (0..6).map(|turn| {
+            let (accounts, from) = (databases.handle(turn), read.clone());
+            let to = format!("{round}-{turn}");
+            tokio::spawn(async move {
+                let is_ours = accounts.replace_password(ada.id, &from, &to).await.unwrap();
+                is_ours.then_some(to)
+            })
+        });
+        let mut winners = Vec::new();
+        for task in tasks.collect::<Vec<_>>() {
+            winners.extend(task.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1, "{winners:?}");
+        read = winners.remove(0);
+        assert_eq!(password(ada.id).await, read);
+    }
+    assert_eq!(password(bob.id).await, bob.password);
 }
 
 /// A session can be written again, is over at its moment, and can be ended.
@@ -440,9 +536,11 @@ macro_rules! accounts_conformance {
             $make,
             [
                 a_user_is_kept_as_made,
+                a_service_account_is_marked_and_unmarked,
                 names_of_users_are_unique_and_exact,
                 one_process_makes_a_user,
                 passwords_and_sign_ins_are_noted,
+                a_password_is_replaced_only_where_it_is_still_the_one_that_was_read,
                 a_session_is_over_at_its_moment,
                 sessions_that_are_over_are_removed,
                 a_token_is_kept_as_made,

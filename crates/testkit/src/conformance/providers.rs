@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use mnemosyne_domain::ports::Relational;
 use mnemosyne_domain::{
     KeyChange, ModelDraft, ModelRole, ModelUid, ProviderDraft, ProviderKind, ProviderLimits, ProviderUid,
@@ -80,6 +81,7 @@ pub async fn a_change_keeps_removes_or_replaces_the_key(databases: Databases) {
         allow_private: false,
         ..server("c")
     };
+    let mut seen = made.updated_at;
     for (key, expected) in [
         (KeyChange::Keep, Some("one")),
         (KeyChange::Replace("two".to_owned()), Some("two")),
@@ -88,25 +90,92 @@ pub async fn a_change_keeps_removes_or_replaces_the_key(databases: Databases) {
         (KeyChange::Keep, None),
     ] {
         let changed = store
-            .update_provider(&made.uid, &draft, &key, at(9))
+            .update_provider(&made.uid, seen, &draft, &key, at(9))
             .await
             .unwrap();
         assert_eq!(changed.draft, draft);
         assert_eq!(changed.sealed_key.as_deref(), expected, "{key:?}");
-        assert_eq!((changed.created_at, changed.updated_at), (at(0), at(9)));
+        assert_eq!(changed.created_at, at(0));
+        // Two changes of one moment have different times.
+        let expected = at(9).max(seen + TimeDelta::microseconds(1));
+        assert_eq!(changed.updated_at, expected);
+        seen = changed.updated_at;
         assert_eq!(
             databases.handle(1).provider(&made.uid).await.unwrap(),
             Some(changed)
         );
     }
     let taken = store
-        .update_provider(&made.uid, &server("b"), &KeyChange::Keep, at(9))
+        .update_provider(&made.uid, seen, &server("b"), &KeyChange::Keep, at(9))
         .await;
     assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
     let nobody = store
-        .update_provider(&ProviderUid::generate(), &server("d"), &KeyChange::Keep, at(9))
+        .update_provider(
+            &ProviderUid::generate(),
+            seen,
+            &server("d"),
+            &KeyChange::Keep,
+            at(9),
+        )
         .await;
     assert!(matches!(nobody, Err(StoreError::NotFound)), "{nobody:?}");
+}
+
+/// What somebody else changed since it was read is not overwritten: of several changes of what was read at once, one is done.
+pub async fn what_was_changed_since_it_was_read_is_not_overwritten(databases: Databases) {
+    let store = databases.handle(0);
+    let made = store
+        .create_provider(&server("a"), Some("one"), at(0))
+        .await
+        .unwrap();
+    let model = store
+        .create_model(&made.uid, &embedding("m", false), at(0))
+        .await
+        .unwrap();
+    let (mut seen, mut seen_model) = (made.updated_at, model.updated_at);
+    for round in 0..5 {
+        let changes = (0..6).map(|turn| {
+            let (store, uid) = (databases.handle(turn), made.uid.clone());
+            let (draft, key) = (server(&format!("a{turn}")), format!("key of {turn}"));
+            tokio::spawn(async move {
+                let key = KeyChange::Replace(key);
+                // All at the moment of the last change: the clock alone tells nothing apart.
+                store.update_provider(&uid, seen, &draft, &key, at(round)).await
+            })
+        });
+        let mut done = Vec::new();
+        for change in changes.collect::<Vec<_>>() {
+            match change.await.unwrap() {
+                Ok(provider) => done.push(provider),
+                Err(StoreError::Conflict("updated_at")) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(done.len(), 1, "{done:?}");
+        let now = store.provider(&made.uid).await.unwrap().unwrap();
+        assert_eq!(done, [now.clone()]);
+        let turn = now.draft.name.replace('a', "");
+        assert_eq!(now.sealed_key, Some(format!("key of {turn}")));
+        assert!(now.updated_at > seen);
+        seen = now.updated_at;
+
+        let changes = (0..6).map(|turn| {
+            let (store, uid) = (databases.handle(turn), model.uid.clone());
+            let draft = embedding(&format!("m{turn}"), false);
+            tokio::spawn(async move { store.update_model(&uid, seen_model, &draft, at(round)).await })
+        });
+        let mut done = Vec::new();
+        for change in changes.collect::<Vec<_>>() {
+            match change.await.unwrap() {
+                Ok(model) => done.push(model),
+                Err(StoreError::Conflict("updated_at")) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(done, [store.model(&model.uid).await.unwrap().unwrap()]);
+        assert!(done[0].updated_at > seen_model);
+        seen_model = done[0].updated_at;
+    }
 }
 
 /// Another seal takes the place of the one that was read, and of no other.
@@ -224,14 +293,24 @@ pub async fn a_role_has_one_system_model(databases: Databases) {
             .collect()
     };
     assert_eq!(defaults(first.models().await.unwrap()), ["c", "two"]);
+    let stale = first
+        .update_model(&one.uid, one.updated_at, &embedding("one again", true), at(3))
+        .await;
+    assert!(
+        matches!(stale, Err(StoreError::Conflict("updated_at"))),
+        "to be the system's no more is a change: {stale:?}"
+    );
+    assert_eq!(defaults(first.models().await.unwrap()), ["c", "two"]);
+    let seen = first.model(&one.uid).await.unwrap().unwrap().updated_at;
     let changed = first
-        .update_model(&one.uid, &embedding("one again", true), at(3))
+        .update_model(&one.uid, seen, &embedding("one again", true), at(3))
         .await
         .unwrap();
     assert_eq!((changed.created_at, changed.updated_at), (at(1), at(3)));
     assert_eq!(defaults(second.models().await.unwrap()), ["c", "one again"]);
+    let seen = first.model(&two.uid).await.unwrap().unwrap().updated_at;
     let taken = second
-        .update_model(&two.uid, &embedding("one again", true), at(4))
+        .update_model(&two.uid, seen, &embedding("one again", true), at(4))
         .await;
     assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
     assert_eq!(
@@ -240,7 +319,7 @@ pub async fn a_role_has_one_system_model(databases: Databases) {
         "what failed changed nothing"
     );
     let nobody = second
-        .update_model(&ModelUid::generate(), &embedding("three", true), at(4))
+        .update_model(&ModelUid::generate(), seen, &embedding("three", true), at(4))
         .await;
     assert!(matches!(nobody, Err(StoreError::NotFound)), "{nobody:?}");
     assert_eq!(defaults(second.models().await.unwrap()), ["c", "one again"]);
@@ -266,7 +345,7 @@ pub async fn processes_that_choose_at_once_leave_one_system_model(databases: Dat
             let store = databases.handle(number);
             tokio::spawn(async move {
                 let draft = embedding(&format!("m{number}"), true);
-                store.update_model(&uid, &draft, at(1)).await
+                store.update_model(&uid, at(0), &draft, at(1)).await
             })
         })
         .collect();
@@ -311,7 +390,7 @@ pub async fn the_system_model_is_not_removed(databases: Databases) {
     );
     assert_eq!(store.models().await.unwrap().len(), 2);
     store
-        .update_model(&made.uid, &embedding("one", false), at(1))
+        .update_model(&made.uid, at(0), &embedding("one", false), at(1))
         .await
         .unwrap();
     assert!(store.delete_model(&made.uid).await.unwrap());
@@ -332,6 +411,7 @@ macro_rules! providers_conformance {
             [
                 a_server_is_read_back_as_it_was_registered,
                 a_change_keeps_removes_or_replaces_the_key,
+                what_was_changed_since_it_was_read_is_not_overwritten,
                 a_seal_is_replaced_only_where_it_is_still_there,
                 a_model_is_read_back_as_it_was_registered,
                 a_role_has_one_system_model,

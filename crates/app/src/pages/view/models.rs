@@ -125,7 +125,7 @@ pub struct WordChoice {
 }
 
 /// The form of a server: `/models/providers/new/` and `/models/providers/{uid}/edit/`. Posts `name`, `kind`, `base_url`,
-/// `api_key`, `remove_key`, `verify_tls` and the numbers to the same address.
+/// `api_key`, `remove_key`, `verify_tls`, `seen` and the numbers to the same address.
 #[derive(Template)]
 #[template(path = "provider_form.html")]
 pub struct ProviderFormPage {
@@ -135,6 +135,8 @@ pub struct ProviderFormPage {
     pub action: String,
     /// What the button says.
     pub button: &'static str,
+    /// `seen`: the version that it was filled with; empty for what is new.
+    pub seen: String,
     /// `name`.
     pub name: Field,
     /// `kind`.
@@ -158,7 +160,7 @@ pub struct ProviderFormPage {
 }
 
 /// The form of a model: `/models/new/` and `/models/{uid}/edit/`. Posts `provider`, `name`, `role`, `dimension`,
-/// `takes_instructions`, `is_default` to the same address.
+/// `takes_instructions`, `is_default`, `seen` to the same address.
 #[derive(Template)]
 #[template(path = "model_form.html")]
 pub struct ModelFormPage {
@@ -172,6 +174,8 @@ pub struct ModelFormPage {
     pub provider: String,
     /// The server's name.
     pub provider_name: String,
+    /// `seen`: the version that it was filled with; empty for what is new.
+    pub seen: String,
     /// `name`.
     pub name: Field,
     /// `role`.

@@ -57,7 +57,7 @@ pub struct ResetRequestPage {
     pub is_sent: bool,
 }
 
-/// `/accounts/reset/{uid}/{token}/`. Posts `new_password1`, `new_password2` to the same address.
+/// `/accounts/reset/{uid}/set-password/`. Posts `new_password1`, `new_password2` to the same address.
 #[derive(Template)]
 #[template(path = "password_choose.html")]
 pub struct ResetChoosePage {
@@ -65,8 +65,8 @@ pub struct ResetChoosePage {
     pub frame: Frame,
     /// Whose password it is; `None` where the link is spent or none.
     pub username: Option<String>,
-    /// The address of the form.
-    pub action: String,
+    /// Whether the browser brought what the link gave it.
+    pub is_kept: bool,
     /// What is wrong with the new password.
     pub new: Field,
     /// What is wrong with its repetition.
@@ -88,6 +88,8 @@ pub struct PersonRow {
     pub is_superuser: bool,
     /// May sign in.
     pub is_active: bool,
+    /// It belongs to a program.
+    pub is_service: bool,
     /// Last sign-in in a browser.
     pub last_login: Option<DateTime<Utc>>,
     /// When it was made.
@@ -123,11 +125,13 @@ pub struct PersonForm {
     pub is_superuser: bool,
     /// `is_active`
     pub is_active: bool,
+    /// `is_service`
+    pub is_service: bool,
     /// `password`: never shown again.
     pub password: Field,
 }
 
-/// `/people/new/`. Posts `username`, `email`, `password`, `is_superuser` to the same address.
+/// `/people/new/`. Posts `username`, `email`, `password`, `is_superuser`, `is_service` to the same address.
 #[derive(Template)]
 #[template(path = "person_new.html")]
 pub struct PersonNewPage {
@@ -137,8 +141,8 @@ pub struct PersonNewPage {
     pub form: PersonForm,
 }
 
-/// `/people/{id}/`. Posts `email`, `first_name`, `last_name`, `is_superuser`, `is_active` to the same address, `password`
-/// to `password/`, and nothing to `sign_out/` below it.
+/// `/people/{id}/`. Posts `email`, `first_name`, `last_name`, `is_superuser`, `is_active`, `is_service` to the same
+/// address, `password` to `password/`, and nothing to `sign_out/` below it.
 #[derive(Template)]
 #[template(path = "person.html")]
 pub struct PersonPage {
