@@ -10,8 +10,8 @@ const INTRODUCTION: &str = "\
 # that are its own and no other. An empty variable is an unset one. docs/settings.md has the same as a table; this file is written
 # by `mnemosyne config --env-example`.
 #
-# A value with $ or # in it stands in single quotes. User and password inside a URL are percent-encoded: / as %2F, ? as %3F, # as
-# %23, @ as %40, : as %3A, + as %2B, & as %26, = as %3D, a space as %20 and % itself as %25.
+# A value with $ or # in it stands in single quotes. A path is one inside the container. User and password inside a URL are
+# percent-encoded: / as %2F, ? as %3F, # as %23, @ as %40, : as %3A, + as %2B, & as %26, = as %3D, a space as %20 and % itself as %25.
 
 # The image; a digest pins it: git.helu.ca/r/mnemosyne@sha256:…
 # MNEMOSYNE_IMAGE=git.helu.ca/r/mnemosyne:latest

@@ -123,6 +123,13 @@ impl<'a> Reader<'a> {
         self.problem_with_example(name, message, example);
     }
 
+    /// Notes that a setting is missing, once, however many reasons there are for it to be there.
+    pub(crate) fn missing(&mut self, name: &str, message: impl Into<String>) {
+        if self.problems.iter().all(|problem| problem.name != name) {
+            self.problem(name, message);
+        }
+    }
+
     /// Notes a problem for which the table's example would be no help.
     pub(crate) fn problem_with_example(
         &mut self,

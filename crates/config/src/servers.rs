@@ -200,11 +200,11 @@ fn is_on(reader: &mut Reader<'_>, switch: &str, needed: &[&str]) -> Option<bool>
     for name in needed {
         if on && !reader.is_set(name) {
             good = false;
-            reader.problem(name, format!("is missing: {switch} is set and needs it."));
+            reader.missing(name, format!("is missing: {switch} is set and needs it."));
         }
         if !on && reader.is_set(name) {
             good = false;
-            reader.problem(
+            reader.missing(
                 switch,
                 format!("is missing: {name} is set. Set both, or neither for the embedded default."),
             );
@@ -275,7 +275,7 @@ fn storage(reader: &mut Reader<'_>) -> Option<Option<S3Section>> {
         return Some(None);
     }
     for name in &missing {
-        reader.problem(name, "is missing: USE_LOCAL_STORAGE is False and needs it.");
+        reader.missing(name, "is missing: USE_LOCAL_STORAGE is False and needs it.");
     }
     if !missing.is_empty() || use_ssl.is_none() {
         return None;
@@ -528,7 +528,7 @@ mod tests {
             for role in Role::ALONE {
                 let names = problems_of(&production().with(name, ""), role);
                 if roles.contains(&role) {
-                    assert!(names.contains(&name.to_owned()), "{name} for {role:?}: {names:?}");
+                    assert_eq!(names, [name], "{role:?}");
                 } else if !name.starts_with("DAEDALUS_") {
                     assert!(names.is_empty(), "{name} for {role:?}: {names:?}");
                 }

@@ -273,7 +273,7 @@ async fn sentences(settings: &S3Settings) -> Vec<String> {
         .into_iter()
         .enumerate()
         .map(|(index, outcome)| match outcome {
-            Err(StoreError::Unavailable(sentence)) => sentence,
+            Err(StoreError::Unavailable(sentence) | StoreError::Refused(_, sentence)) => sentence,
             other => panic!("operation {index}: {other:?}"),
         })
         .collect()
