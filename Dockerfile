@@ -3,7 +3,7 @@
 #   docker build -t mnemosyne .
 #
 # The base images are arguments, for registries of one's own. With --build-arg MODEL=all-MiniLM-L6-v2 the local embedding model is
-# fetched into the image.
+# fetched into the image (HF_ENDPOINT, given the same way, names a mirror of its hub).
 ARG BUILDER_IMAGE=rust:1.95-slim-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
 
@@ -42,9 +42,11 @@ COPY nginx/mnemosyne.conf /etc/nginx/mnemosyne.conf
 ENV MNEMOSYNE_DATA=/var/lib/mnemosyne \
     MNEMOSYNE_APP_LISTEN=0.0.0.0:8000 \
     MNEMOSYNE_MCP_LISTEN=0.0.0.0:8001
-USER mnemosyne
 ARG MODEL=
-RUN if [ -n "$MODEL" ]; then mnemosyne models pull "$MODEL"; fi
+ARG HF_ENDPOINT=
+RUN if [ -n "$MODEL" ]; then MNEMOSYNE_DATA=/usr/share/mnemosyne mnemosyne models pull "$MODEL" \
+ && chmod -R a+rX /usr/share/mnemosyne; fi
+USER mnemosyne
 WORKDIR /var/lib/mnemosyne
 EXPOSE 80 8000 8001
 STOPSIGNAL SIGTERM

@@ -23,5 +23,5 @@ pub use lexical::LexicalEmbedder;
 pub use local::LocalEmbedder;
 pub use models::{KNOWN_MODELS, KnownModel, ModelFile, ModelStore, PullError, PullProgress};
 pub use openai::{Dialect, OpenAiEmbedder, OpenAiSettings, probe_dimension};
-pub use registry::{Registry, RegistrySettings};
+pub use registry::Registry;
 pub use servers::Servers;

@@ -1,7 +1,7 @@
 //! Chooses among the models that can be had here.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,15 +28,6 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// How long reading them may take.
 const READING: Duration = Duration::from_secs(10);
 
-/// What the operator configured.
-#[derive(Clone, Debug)]
-pub struct RegistrySettings {
-    /// The embedding server of the environment (`EMBEDDING_BASE_URL` and its kin).
-    pub environment: Option<OpenAiSettings>,
-    /// Where fetched models are.
-    pub models_folder: PathBuf,
-}
-
 /// The models that can be had here. The system's is the registered one that was chosen for it; without one the
 /// environment's server, a local model that was fetched, or the lexical embedder, in this order. The other registered ones
 /// are there for the libraries whose vectors they made. Looks at the models' folder at every call, and at what is
@@ -60,17 +51,8 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// The registry for these settings. Calls nobody and loads nothing; fails where the server's key cannot stand in a
-    /// header.
-    pub fn new(settings: RegistrySettings, outbound: &Outbound) -> Result<Self, HttpError> {
-        Self::with_store(
-            settings.environment,
-            ModelStore::new(settings.models_folder),
-            outbound,
-        )
-    }
-
-    /// The registry over a given store.
+    /// The registry with the embedding server of the environment (`EMBEDDING_BASE_URL` and its kin) and the models of a store.
+    /// Calls nobody and loads nothing; fails where the server's key cannot stand in a header.
     pub fn with_store(
         environment: Option<OpenAiSettings>,
         store: ModelStore,

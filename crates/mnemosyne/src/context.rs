@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use mnemosyne_domain::ports::{
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_graph::neo4j::{Neo4jSettings, Neo4jStore};
 use mnemosyne_http::{Outbound, OutboundSettings};
-use mnemosyne_inference::{Clients, Dialect, OpenAiSettings, Registry, RegistrySettings, Servers};
+use mnemosyne_inference::{Clients, Dialect, ModelStore, OpenAiSettings, Registry, Servers};
 use mnemosyne_mail::{Encryption, SmtpMailer, SmtpSettings};
 use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, AmqpWorkerSettings, BrokerUrl, QueueType};
 use mnemosyne_queue::in_process::InProcessQueue;
@@ -367,16 +367,16 @@ fn registry(config: &Config, clients: &Clients) -> anyhow::Result<Registry> {
         timeout: config.embedding_limits.timeout,
         ..OpenAiSettings::new(&embedding.base_url, &embedding.model, embedding.dimension)
     });
-    let settings = RegistrySettings {
-        environment,
-        models_folder: models_folder(config),
-    };
-    Registry::new(settings, clients.shared()).context("the embedding server cannot be used")
+    Registry::with_store(environment, models(config), clients.shared())
+        .context("the embedding server cannot be used")
 }
 
-/// Where fetched models are.
-pub(crate) fn models_folder(config: &Config) -> PathBuf {
-    config.data.join("models")
+/// Where an image brings models: outside of the data folder, which is a volume there, and hides what the image has.
+const BROUGHT_MODELS: &str = "/usr/share/mnemosyne/models";
+
+/// The models on this machine.
+pub(crate) fn models(config: &Config) -> ModelStore {
+    ModelStore::new(config.data.join("models")).with_brought(BROUGHT_MODELS)
 }
 
 /// The client of outgoing calls.

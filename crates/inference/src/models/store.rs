@@ -16,9 +16,12 @@ pub struct InstalledModel {
 /// The models in one folder, each in a folder of its name. A model's folder appears there by one rename when every file
 /// in it is complete and its digest is right, so a model is there wholly or not at all. An operator without access to
 /// the hub may also put the files there by hand.
+///
+/// Besides, an image may bring models in a folder of its own, which is only read.
 #[derive(Clone, Debug)]
 pub struct ModelStore {
     pub(super) folder: PathBuf,
+    brought: Option<PathBuf>,
     pub(super) catalogue: &'static [KnownModel],
 }
 
@@ -32,7 +35,17 @@ impl ModelStore {
     pub fn with_catalogue(folder: impl Into<PathBuf>, catalogue: &'static [KnownModel]) -> Self {
         Self {
             folder: folder.into(),
+            brought: None,
             catalogue,
+        }
+    }
+
+    /// The same, with the models that an image brings.
+    #[must_use]
+    pub fn with_brought(self, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            brought: Some(folder.into()),
+            ..self
         }
     }
 
@@ -52,8 +65,12 @@ impl ModelStore {
     /// enough to ask each time.
     pub fn installed(&self, name: &str) -> Option<PathBuf> {
         let model = self.find(name)?;
-        let folder = self.folder.join(model.name);
-        is_complete(&folder, model).then_some(folder)
+        let folders = [Some(&self.folder), self.brought.as_ref()];
+        let mut folders = folders
+            .into_iter()
+            .flatten()
+            .map(|folder| folder.join(model.name));
+        folders.find(|folder| is_complete(folder, model))
     }
 
     /// Every installed model, in the catalogue's order.

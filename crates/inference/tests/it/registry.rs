@@ -40,6 +40,25 @@ async fn ids(registry: &Registry) -> Vec<String> {
     available.into_iter().map(|model| model.id).collect()
 }
 
+#[test]
+fn a_model_that_an_image_brings_is_found_behind_a_fetched_one_and_stays() {
+    let (data, image) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let store = ModelStore::with_catalogue(data.path(), CATALOGUE).with_brought(image.path());
+    let name = CATALOGUE[0].name;
+    assert_eq!(store.installed(name), None);
+    for folder in [image.path(), data.path()] {
+        std::fs::create_dir(folder.join(name)).expect("writable");
+        std::fs::write(folder.join(name).join("config.json"), CONFIGURATION).expect("writable");
+        assert_eq!(store.installed(name), Some(folder.join(name)));
+    }
+    assert!(store.remove(name).expect("removable"));
+    assert_eq!(store.installed(name), Some(image.path().join(name)));
+    assert!(!store.remove(name).expect("nothing to remove"));
+}
+
 #[tokio::test]
 async fn a_model_that_is_fetched_meanwhile_is_seen_and_a_removed_one_is_not() {
     let models = tempfile::tempdir().expect("a folder");

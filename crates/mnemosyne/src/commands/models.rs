@@ -13,7 +13,7 @@ use crate::cli::ModelsCommand;
 use crate::context;
 
 pub(super) async fn run(command: ModelsCommand, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = ModelStore::new(context::models_folder(config));
+    let store = context::models(config);
     match command {
         ModelsCommand::Pull { name } => pull(&store, &name, config).await,
         ModelsCommand::List { json } => list(&store, json),
