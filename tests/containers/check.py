@@ -29,7 +29,7 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 import engine as docker_engine  # noqa: E402
 from engine import BASE_IMAGE, PATH, PROJECT, Engine, dependencies_layer  # noqa: E402
-from fleet import PASSWORD, Deployment, Unavailable  # noqa: E402
+from fleet import PASSWORD, Deployment, Unavailable, report  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 from place import FOLDER, PUBLIC, STRANGER, Place  # noqa: E402
 from waiting import eventually  # noqa: E402
@@ -235,15 +235,6 @@ class Stack(Deployment):
         return found
 
 
-def document(number):
-    """About ten chunks, with a word that no other document has."""
-    parts = [f"# Report {number}\n\nThe marker of this report is quoxel{number}. It belongs to the harbour of Skarvoy.\n"]
-    for section in range(9):
-        parts.append(f"\n## Section {section}\n\n" + " ".join(
-            f"Pump {section}{line} of report {number} moved {line * 7 + section} litres before noon." for line in range(30)))
-    return "".join(parts)
-
-
 # The commands of the document's §3.3, as they stand there; Ansible puts the password in.
 MIGRATE = """\
 docker compose -f /opt/mnemosyne/docker-compose.yaml \\
@@ -342,7 +333,7 @@ def verification(checks, stack):
 def main_job(checks, stack):
     with checks.that("documents of the Daedalus bucket are taken in through the balancer, and found over REST and over MCP"):
         stack.workspace("harbour")
-        jobs = [stack.ingest("harbour", f"report-{n}.md", document(n)) for n in range(DOCUMENTS)]
+        jobs = [stack.ingest("harbour", f"report-{n}.md", report(n)) for n in range(DOCUMENTS)]
         ended = stack.ended(jobs)
         assert {job["status"] for job in ended} == {"completed"}, [job["error"] for job in ended if job["error"]]
         answer = stack.search("harbour", "quoxel7")
@@ -367,7 +358,7 @@ def kills(checks, stack):
             jobs = []
             for _ in range(10):
                 number += 1
-                jobs.append(stack.ingest("killed", f"report-{number}.md", document(number)))
+                jobs.append(stack.ingest("killed", f"report-{number}.md", report(number)))
             before = int(stack.inspect(service, "{{.RestartCount}}"))
             stack.kill(service)
             eventually(lambda: int(stack.inspect(service, "{{.RestartCount}}")) == before + 1, f"{service} stays away")
@@ -472,7 +463,7 @@ def figures(stack):
     stack.mcp(stack.token, "get_health", {})
     show("idle")
     stack.workspace("load")
-    jobs = [stack.ingest("load", f"report-{n}.md", document(5000 + n)) for n in range(100)]
+    jobs = [stack.ingest("load", f"report-{n}.md", report(5000 + n)) for n in range(100)]
     show("with 100 documents coming in")
     stack.ended(jobs)
     show("after that")

@@ -17,20 +17,11 @@ sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS / "support"))
 from embedder import Embedder  # noqa: E402
-from fleet import PASSWORD, USER, Fleet, Unavailable, eventually  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, Unavailable, eventually, report  # noqa: E402
 import s3  # noqa: E402 (beside the launcher, which `fleet` finds)
 from mnemosyne import Checks  # noqa: E402
 
 DOCUMENTS = 24
-
-
-def text(number):
-    """About ten chunks, with a word that no other document has."""
-    parts = [f"# Report {number}\n\nThe marker of this report is quoxel{number}. It belongs to the harbour of Skarvoy.\n"]
-    for section in range(9):
-        parts.append(f"\n## Section {section}\n\n" + " ".join(
-            f"Pump {section}{line} of report {number} moved {line * 7 + section} litres before noon." for line in range(30)))
-    return "".join(parts)
 
 
 def mcp_call(fleet, token, tool, arguments):
@@ -98,7 +89,7 @@ def main_job(checks, fleet):
     with checks.that("documents of the Daedalus bucket are taken in by two workers, and found"):
         assert fleet.request("GET", "workspaces/")[0] == 200
         fleet.workspace("harbour")
-        jobs = [fleet.ingest("harbour", f"report-{n}.md", text(n)) for n in range(DOCUMENTS)]
+        jobs = [fleet.ingest("harbour", f"report-{n}.md", report(n)) for n in range(DOCUMENTS)]
         ended = fleet.ended(jobs)
         assert {job["status"] for job in ended} == {"completed"}, [j["error"] for j in ended if j["error"]]
         for number in (0, 7, DOCUMENTS - 1):
@@ -114,9 +105,9 @@ def main_job(checks, fleet):
     with checks.that("the ledger is equal"):
         fleet.assert_ledger(DOCUMENTS)
     with checks.that("the same request again is the same job"):
-        assert fleet.ingest("harbour", "report-3.md", text(3)) == jobs[3]
+        assert fleet.ingest("harbour", "report-3.md", report(3)) == jobs[3]
     with checks.that("new content takes the place of the old, and nothing of that stays"):
-        job = fleet.ingest("harbour", "report-3.md", text(3).replace("quoxel3", "vintrell"))
+        job = fleet.ingest("harbour", "report-3.md", report(3).replace("quoxel3", "vintrell"))
         assert fleet.ended([job])[0]["status"] == "completed"
         assert fleet.search("harbour", "vintrell")["results"][0]["legs"].get("fulltext")
         found = fleet.search("harbour", "quoxel3")["results"]
@@ -161,7 +152,7 @@ def work_goes_on(fleet):
         number = 300
         while not over.wait(0.5):
             number += 1
-            fleet.ended([fleet.ingest("busy", f"busy-{number}.md", text(number))])
+            fleet.ended([fleet.ingest("busy", f"busy-{number}.md", report(number))])
 
     feeder = threading.Thread(target=feed)
     feeder.start()
@@ -189,7 +180,7 @@ def without_broker(checks, fleet):
     with checks.that("requests are accepted while the broker is away, and carried on when it is back"):
         fleet.servers["rabbitmq"].stop()
         fleet.workspace("away")
-        jobs = [fleet.ingest("away", f"away-{n}.md", text(100 + n)) for n in range(6)]
+        jobs = [fleet.ingest("away", f"away-{n}.md", report(100 + n)) for n in range(6)]
         fleet.servers["rabbitmq"].start()
         fleet.servers["rabbitmq"].wait_ready()
         assert {job["status"] for job in fleet.ended(jobs)} == {"completed"}
@@ -209,7 +200,7 @@ def deletion(checks, fleet):
 def draining(checks, fleet):
     with checks.that("SIGTERM drains every role within ten seconds, in the middle of work"):
         fleet.workspace("drain")
-        jobs = [fleet.ingest("drain", f"drain-{n}.md", text(200 + n)) for n in range(10)]
+        jobs = [fleet.ingest("drain", f"drain-{n}.md", report(200 + n)) for n in range(10)]
         for role in (*fleet.workers, fleet.mcp):
             assert role.stop() < 10, role.name
             assert role.process.returncode == 0, role.tail()

@@ -24,6 +24,15 @@ USER, PASSWORD = "daedalus-service", "a-pass:word/with#odd%parts"
 DAEDALUS_ONLY = ("DAEDALUS_S3_",)
 
 
+def report(number):
+    """About ten chunks, with a word that no other document has."""
+    parts = [f"# Report {number}\n\nThe marker of this report is quoxel{number}. It belongs to the harbour of Skarvoy.\n"]
+    for section in range(9):
+        parts.append(f"\n## Section {section}\n\n" + " ".join(
+            f"Pump {section}{line} of report {number} moved {line * 7 + section} litres before noon." for line in range(30)))
+    return "".join(parts)
+
+
 class Role:
     """One process of the fleet."""
 
