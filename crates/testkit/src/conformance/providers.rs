@@ -153,7 +153,7 @@ pub async fn what_was_changed_since_it_was_read_is_not_overwritten(databases: Da
         }
         assert_eq!(done.len(), 1, "{done:?}");
         let now = store.provider(&made.uid).await.unwrap().unwrap();
-        assert_eq!(done, [now.clone()]);
+        assert_eq!(done, std::slice::from_ref(&now));
         let turn = now.draft.name.replace('a', "");
         assert_eq!(now.sealed_key, Some(format!("key of {turn}")));
         assert!(now.updated_at > seen);
