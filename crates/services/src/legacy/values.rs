@@ -230,6 +230,11 @@ mod tests {
         assert!(secret(&row(json!("")), &c(), &[]).is_err());
         assert_eq!(key_bytes("0a".repeat(32).into_bytes()), vec![10; 32]);
         assert_eq!(key_bytes(vec![b'z'; 64]), vec![b'z'; 64]);
+        assert_eq!(
+            key_bytes("0a".repeat(16).into_bytes()),
+            "0a".repeat(16).into_bytes(),
+            "a key of 32 bytes that look like digits"
+        );
     }
 
     #[test]
