@@ -158,5 +158,10 @@ mod tests {
         assert_eq!(PAIR.remaining(attempts(7, 1), now), Some(Duration::from_secs(3)));
         assert_eq!(PAIR.remaining(attempts(7, 4), now), None);
         assert_eq!(PAIR.remaining(Attempts::default(), now), None);
+        assert_eq!(
+            PAIR.remaining(attempts(7, -100), now),
+            Some(Duration::from_secs(4)),
+            "a clock that is behind makes no pause longer"
+        );
     }
 }

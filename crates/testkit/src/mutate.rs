@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn parts_lie_between_separators() {
         assert_eq!(parts(b"ab.c::d"), [0..2, 3..4, 5..5, 6..7]);
-        assert_eq!(parts(b""), [0..0]);
+        assert_eq!(parts(b"."), [0..0, 1..1]);
     }
 
     proptest! {

@@ -398,7 +398,12 @@ pub(super) mod tests {
                 "app_mcptoken_libraries: mcptoken_id bigint, library_id bigint",
                 true,
             ),
+            ("app_mcptoken_groups: mcptoken_id bigint, group_id bigint", true),
             ("app_tokenlibrary: token_id bigint, library_id bigint", true),
+            (
+                "app_mcptoken: id bigint, token_hash text, token_id bigint, tools text",
+                false,
+            ),
             ("app_grant: mcptoken_id bigint, tool_name text", true),
             ("app_usage: token_id bigint, at timestamp with time zone", false),
             ("app_other: id bigint, library_id bigint", false),
@@ -445,6 +450,8 @@ pub(super) mod tests {
                 "library_ingestjob: id uuid, status text, content_hash text, source_ref text",
                 "jobs",
             ),
+            ("library_file: id uuid, status text, content_hash text", "unknown"),
+            ("library_job: id uuid, status text, source_ref text", "unknown"),
             (
                 "accounts_profile: id bigint, user_id integer, timezone text",
                 "profiles",

@@ -182,6 +182,9 @@ mod tests {
             (json!(["search", " get_chunk"]), some(&["search", "get_chunk"])),
             (json!("[\"search\"]"), some(&["search"])),
             (json!("search, get_chunk"), some(&["search", "get_chunk"])),
+            (json!("search\tget_chunk\n"), some(&["search", "get_chunk"])),
+            (json!("[1]"), Names::Unreadable),
+            (json!("7"), some(&["7"])),
             (json!({ "search": true }), Names::Unreadable),
             (json!("{\"search\": true}"), Names::Unreadable),
             (json!([1]), Names::Unreadable),
@@ -195,7 +198,13 @@ mod tests {
     #[test]
     fn digests_are_64_digits() {
         let digits = "AB".repeat(32);
-        for text in [digits.clone(), format!("\\x{digits}"), format!("sha256${digits}")] {
+        for text in [
+            digits.clone(),
+            format!(" {digits} "),
+            format!("\\x{digits}"),
+            format!("sha256${digits}"),
+            format!("sha256:{digits}"),
+        ] {
             assert_eq!(sha256(&row(json!(text)), &c()), Some("ab".repeat(32)), "{text}");
         }
         for bad in ["ab".repeat(31), "zz".repeat(32), "ab".repeat(20), String::new()] {
@@ -221,6 +230,68 @@ mod tests {
         assert!(secret(&row(json!("")), &c(), &[]).is_err());
         assert_eq!(key_bytes("0a".repeat(32).into_bytes()), vec![10; 32]);
         assert_eq!(key_bytes(vec![b'z'; 64]), vec![b'z'; 64]);
+        assert_eq!(
+            key_bytes("0a".repeat(16).into_bytes()),
+            "0a".repeat(16).into_bytes(),
+            "a key of 32 bytes that look like digits"
+        );
+    }
+
+    #[test]
+    fn what_is_not_in_use_any_more_says_so_in_several_ways() {
+        let says = |column: &str, value: Value| is_retired(&Row::from_iter([(column.to_owned(), value)]));
+        for column in ["is_active", "active", "enabled", "is_enabled"] {
+            assert!(says(column, json!(false)), "{column}");
+            assert!(
+                !says(column, json!(true)) && !says(column, json!(null)),
+                "{column}"
+            );
+        }
+        for column in ["revoked", "is_revoked", "retired", "is_retired", "disabled"] {
+            assert!(says(column, json!(true)), "{column}");
+            assert!(
+                !says(column, json!(false)) && !says(column, json!(null)),
+                "{column}"
+            );
+        }
+        for column in ["revoked_at", "retired_at", "disabled_at", "deleted_at"] {
+            assert!(says(column, json!("2026-01-02")), "{column}");
+            assert!(!says(column, json!(null)), "{column}");
+        }
+        for status in ["retired", "revoked", "inactive", "disabled"] {
+            assert!(says("status", json!(status)), "{status}");
+        }
+        assert!(
+            !says("status", json!("active")) && !says("name", json!("revoked")) && !is_retired(&Row::new())
+        );
+    }
+
+    #[test]
+    fn a_row_is_named_by_its_key_or_its_place() {
+        let named = |pairs: &[(&str, Value)]| {
+            let row = pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect();
+            row_name(&row, 4)
+        };
+        assert_eq!(
+            named(&[("name", json!("x")), ("uid", json!("u")), ("id", json!(7))]),
+            "7"
+        );
+        assert_eq!(named(&[("id", json!(null)), ("uuid", json!("u"))]), "u");
+        assert_eq!(named(&[("name", json!("x"))]), "row 5");
+    }
+
+    #[test]
+    fn texts_and_numbers_are_what_they_are_or_nothing() {
+        assert_eq!(text(&row(json!("  x ")), Some(&c())), Some("x"));
+        for nothing in [json!("  "), json!(""), json!(null), json!(7)] {
+            assert_eq!(text(&row(nothing), Some(&c())), None);
+        }
+        assert_eq!(text(&row(json!("x")), None), None);
+        assert_eq!(number(&row(json!(7)), Some(&c())), Some(7));
+        assert_eq!(number(&row(json!("7")), Some(&c())), None);
     }
 
     #[test]
