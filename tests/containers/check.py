@@ -47,7 +47,7 @@ def build(engine):
     """The image as the Dockerfile says, and the tags that keep its stages in the cache."""
     arguments = engine.base_images()
     for stage in ("manifests", "builder"):
-        engine.build(f"mnemosyne:{stage}", PROJECT, "--target", stage, *arguments)
+        engine.build(f"mnemosyne:{stage}", PROJECT, "--target", stage, *arguments, shown=True)
     log = engine.build(BUILT, PROJECT, *arguments)
     engine.docker("image", "prune", "--force")
     return log

@@ -104,17 +104,23 @@ class Engine:
 
     # --- images ------------------------------------------------------------------------------------------------------
 
-    def build(self, tag, folder, *arguments, buildkit=False):
+    def build(self, tag, folder, *arguments, buildkit=False, shown=False):
         """Builds an image, with the machine's network; what the builder says. The classic builder, or the engine's own BuildKit."""
         say(f"containers: building {tag}")
         # Debian's client needs no plugin for BuildKit.
         client, kind = ("/usr/bin/docker", "1") if buildkit else ("docker", "0")
-        done = subprocess.run([client, "build", "--network", "host", "--tag", tag, *arguments, str(folder)],
-                              env={**self.environment, "DOCKER_BUILDKIT": kind}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if done.returncode:
-            print(done.stdout[-20_000:], flush=True)
+        lines = []
+        with subprocess.Popen([client, "build", "--network", "host", "--tag", tag, *arguments, str(folder)],
+                              env={**self.environment, "DOCKER_BUILDKIT": kind}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as building:
+            for line in building.stdout:
+                lines.append(line)
+                if shown:
+                    print(line, end="", flush=True)
+        if building.returncode:
+            print("".join(lines[-200:]), flush=True)
             raise AssertionError(f"{tag} cannot be built")
-        return done.stdout
+        return "".join(lines)
 
     def base_images(self):
         """Makes the base images where they are not there yet; the arguments of a build that name them."""
