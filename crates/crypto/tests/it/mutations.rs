@@ -72,13 +72,13 @@ fn turns() -> [String; 5] {
     ]
 }
 
-/// The bytes of a seal, as Python reads base64.
+/// The bytes of a seal, as Python reads base64; white space around it is no part of it.
 fn sealed_bytes(text: &str) -> Option<Vec<u8>> {
     let as_python = GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(&alphabet::URL_SAFE, as_python)
-        .decode(text)
+        .decode(text.trim())
         .ok()
 }
 
