@@ -65,14 +65,22 @@ pub(crate) fn set_cookie_at(
     if !is_plain(path) || !is_plain(value) {
         return HeaderValue::from_static("");
     }
-    let secure = if scheme == Scheme::Https { "; Secure" } else { "" };
-    let text =
-        format!("{name}={value}; Path={path}; Max-Age={max_age_seconds}; SameSite=Lax; HttpOnly{secure}");
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    cookie_for(path, name, value, max_age_seconds, ReadableBy::ServerOnly, scheme)
 }
 
 /// A `Set-Cookie` header. Values are letters and digits, which need no escaping.
 pub(crate) fn set_cookie(
+    name: &str,
+    value: &str,
+    max_age_seconds: i64,
+    readable_by: ReadableBy,
+    scheme: Scheme,
+) -> HeaderValue {
+    cookie_for("/", name, value, max_age_seconds, readable_by, scheme)
+}
+
+fn cookie_for(
+    path: &str,
     name: &str,
     value: &str,
     max_age_seconds: i64,
@@ -85,7 +93,8 @@ pub(crate) fn set_cookie(
         ""
     };
     let secure = if scheme == Scheme::Https { "; Secure" } else { "" };
-    let text = format!("{name}={value}; Path=/; Max-Age={max_age_seconds}; SameSite=Lax{http_only}{secure}");
+    let text =
+        format!("{name}={value}; Path={path}; Max-Age={max_age_seconds}; SameSite=Lax{http_only}{secure}");
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
