@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services"), str(TESTS / "containers")]
 from engine import COMPOSE_VERSION, PATH, build_compose  # noqa: E402
-from launcher import Unavailable, cached  # noqa: E402
+from launcher import Unavailable, cached, run_suite  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 
 ROLES = ("app", "mcp", "worker")
@@ -142,8 +142,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Unavailable as error:
-        print(f"services: {error}", flush=True)
-        sys.exit(125)
+    run_suite(main)

@@ -29,7 +29,7 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 import engine as docker_engine  # noqa: E402
 from engine import BASE_IMAGE, PATH, PROJECT, Engine, dependencies_layer  # noqa: E402
-from fleet import PASSWORD, Deployment, Unavailable, report  # noqa: E402
+from fleet import PASSWORD, Deployment, report, run_suite  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 from place import FOLDER, PUBLIC, STRANGER, Place  # noqa: E402
 from waiting import eventually  # noqa: E402
@@ -528,7 +528,8 @@ def inside(folder):
 def main(arguments):
     os.environ["PATH"] = PATH
     if arguments[:1] == ["--inside"]:
-        return inside(arguments[1])
+        inside(arguments[1])
+        return
     docker_engine.install()
     with tempfile.TemporaryDirectory(prefix="mnemosyne-containers-") as name:
         folder = pathlib.Path(name)
@@ -536,7 +537,7 @@ def main(arguments):
             with Engine(folder) as engine:
                 build(engine)
                 engine.copy_out(BUILT, "/usr/local/bin/mnemosyne", arguments[1])
-            return 0
+            return
         checks = Checks()
         with Engine(folder) as engine:
             build(engine)
@@ -562,8 +563,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except Unavailable as error:
-        print(f"services: {error}", flush=True)
-        sys.exit(125)
+    run_suite(lambda: main(sys.argv[1:]))

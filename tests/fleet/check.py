@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS / "support"))
 from embedder import Embedder  # noqa: E402
-from fleet import PASSWORD, USER, Fleet, Unavailable, eventually, report  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, eventually, report, run_suite  # noqa: E402
 import s3  # noqa: E402 (beside the launcher, which `fleet` finds)
 from mnemosyne import Checks  # noqa: E402
 
@@ -240,8 +240,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Unavailable as error:
-        print(f"services: {error}", flush=True)
-        sys.exit(125)
+    run_suite(main)

@@ -26,7 +26,7 @@ sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
 import fleet as fleets  # noqa: E402
-from launcher import SERVICES, Unavailable, apt_install  # noqa: E402
+from launcher import SERVICES, Unavailable, apt_install, run_suite  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 from names import Names  # noqa: E402
 from waiting import eventually, reachable  # noqa: E402
@@ -340,8 +340,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Unavailable as error:
-        print(f"services: {error}", flush=True)
-        sys.exit(125)
+    run_suite(main)

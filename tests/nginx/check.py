@@ -20,7 +20,7 @@ import threading
 sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "services")]
-from launcher import Unavailable, apt_install  # noqa: E402
+from launcher import Unavailable, apt_install, run_suite  # noqa: E402
 from mnemosyne import Checks, Server  # noqa: E402
 from names import Names  # noqa: E402
 from waiting import PATIENCE, eventually, reachable  # noqa: E402
@@ -237,15 +237,10 @@ def main():
     if "--inside" not in sys.argv:
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
         if not shutil.which("nginx", path=path) or not shutil.which("ip", path=path):
-            try:
-                apt_install("nginx", "nginx-light", "iproute2")
-            except Unavailable as error:
-                print(f"services: {error}", flush=True)
-                sys.exit(125)
+            apt_install("nginx", "nginx-light", "iproute2")
         namespace = ["unshare", "--map-root-user", "--net", "--mount"]
         if subprocess.run([*namespace, "true"], stderr=subprocess.DEVNULL).returncode:
-            print("services: a network namespace cannot be made here", flush=True)
-            sys.exit(125)
+            raise Unavailable("a network namespace cannot be made here")
         environment = {**os.environ, "PATH": path}
         sys.exit(subprocess.run([*namespace, sys.executable, __file__, "--inside"], env=environment).returncode)
     for command in (["link", "set", "lo", "up"], ["address", "add", f"{BALANCER}/32", "dev", "lo"],
@@ -270,4 +265,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_suite(main)

@@ -20,7 +20,7 @@ import urllib.request
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from fleet import PASSWORD, USER, Fleet, Unavailable  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, run_suite  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 
 ROOT = "root"
@@ -260,8 +260,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Unavailable as missing:
-        print(f"services: {missing}", flush=True)
-        sys.exit(125)
+    run_suite(main)

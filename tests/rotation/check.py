@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS / "support"))
 import fleet as fleets  # noqa: E402
-from fleet import Fleet, Unavailable, eventually  # noqa: E402
+from fleet import Fleet, eventually, run_suite  # noqa: E402
 from launcher import in_url  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 
@@ -187,8 +187,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Unavailable as error:
-        print(f"services: {error}", flush=True)
-        sys.exit(125)
+    run_suite(main)

@@ -983,6 +983,17 @@ def control(path, name="", action=""):
 # --- the command -----------------------------------------------------------------------------------------------------
 
 NOT_TO_BE_HAD = 125
+
+
+def run_suite(main):
+    """Runs a suite; where something that it needs cannot be had, it says so and ends with `NOT_TO_BE_HAD`."""
+    try:
+        main()
+    except Unavailable as error:
+        say(error)
+        sys.exit(NOT_TO_BE_HAD)
+
+
 USAGE = """\
 Usage: run SERVICE… -- COMMAND…   starts the servers, runs the command with their environment, stops them
        run --install SERVICE…     only installs

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "services"))
-from launcher import Servers, Unavailable  # noqa: E402, F401
+from launcher import Servers, run_suite  # noqa: E402, F401
 from waiting import PATIENCE, eventually  # noqa: E402
 
 SERVICES = ("postgres", "neo4j-5", "rabbitmq", "minio", "memcached")

@@ -18,7 +18,7 @@ import urllib.request
 sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS / "support"))
-from fleet import PASSWORD, USER, Fleet, Unavailable, eventually  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, eventually, run_suite  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 from launcher import in_url  # noqa: E402
 
@@ -242,8 +242,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Unavailable as error:
-        print(f"services: {error}", flush=True)
-        sys.exit(125)
+    run_suite(main)
