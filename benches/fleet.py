@@ -196,18 +196,25 @@ class Bench:
         # Long enough that nothing moves on while the memory is looked at.
         self.tell("pause/600000")
         url = self.stack.app.address + "library/api/ingest/"
-        sent = 0
-        for wanted in (100, 10_000):
-            many = [json.dumps({**json.loads(lines[0]), "source_ref": f"queued:{number}"}) for number in range(sent, wanted)]
-            sent = wanted
-            answer = self.load("posts", "--connections", 4, url, lines=many)
+
+        def request(number):
+            return json.dumps({**json.loads(lines[0]), "source_ref": f"queued:{number}"})
+
+        def sent(requests, jobs):
+            answer = self.load("posts", "--connections", 4, url, lines=requests)
             assert answer["failed"] == 0, answer
             fleet.eventually(lambda: self.stack.sql(
                 "SELECT count(*) FROM mnemosyne_job WHERE status = 'pending' AND NOT announced") == [["0"]], "not announced")
             time.sleep(3)
+            assert self.open_jobs() == jobs, self.open_jobs()
             figures = ", ".join(f"{role.name} {memory(role.process.pid):.1f} MB" for role in (self.stack.app, *self.stack.workers))
-            print(f"queued: {self.open_jobs():>6} jobs: {figures} (PSS); "
-                  f"accepted {answer['requests'] / answer['seconds']:.0f} requests/s")
+            print(f"queued: {jobs:>6} jobs: {figures} (PSS); "
+                  f"answered {answer['requests'] / answer['seconds']:.0f} requests/s")
+
+        # As many requests each time, so that what differs is the number of jobs.
+        many = 10_000
+        sent([request(number % 100) for number in range(many)], 100)
+        sent([request(number) for number in range(many)], many)
 
     def reads(self):
         lines = self.requests("read", 50)

@@ -110,7 +110,7 @@ def user_id(fleet, username):
 
 
 def sign_ins(fleet, username):
-    """How often a password was really checked: what is remembered is not counted."""
+    """How often a password was really checked: what is remembered is counted once a minute."""
     return int(fleet.sql("SELECT coalesce(sum(count), 0) FROM mnemosyne_audit "
                          f"WHERE event = 'signed_in' AND actor = '{username}' AND detail = 'basic'")[0][0])
 
@@ -178,6 +178,17 @@ def passwords(checks, fleet, apps):
             assert not browser.is_signed_in(there) and not browser.is_signed_in(here)
             former = new
     return former
+
+
+def remembered(checks, fleet, password):
+    with checks.that("a process that starts later finds in the shared cache what another has checked"):
+        warm(fleet, fleet.app, USER, password)
+        before = sign_ins(fleet, USER)
+        later = fleet.role("app-3", "app").start()
+        assert basic(later, USER, password) == 200
+        assert sign_ins(fleet, USER) == before, "it was checked again"
+        assert basic(later, USER, password + "x") == 401
+        later.stop()
 
 
 def deactivated(checks, fleet, apps, password):
@@ -254,6 +265,7 @@ def main():
         fleet.mcp.start()
         tokens(checks, fleet)
         password = passwords(checks, fleet, apps)
+        remembered(checks, fleet, password)
         deactivated(checks, fleet, apps, password)
         at_once(checks, fleet, apps)
     checks.finish()

@@ -1,21 +1,15 @@
 //! Users: signing in, sessions, HTTP Basic, service accounts (contract §5).
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use hmac::{Hmac, Mac};
 use mnemosyne_crypto::password::{self, Verdict};
 use mnemosyne_crypto::session;
 use mnemosyne_domain::{AuditEvent, NewUser, Principal, SessionRecord, StoreError, User, UserChange, UserId};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use tokio::sync::SemaphorePermit;
 
 use crate::context::{SecretKey, Services};
 use crate::error::{ServiceError, ServiceResult};
 use crate::operators::has_usable_password;
-use crate::origin;
 use crate::permission::{self, Action};
 use crate::throttle::Buckets;
 use crate::users::kind_of;
@@ -23,8 +17,6 @@ use crate::validate::Problems;
 
 /// How often `ensure_service_user` looks again where somebody else was faster.
 const ENSURE_ATTEMPTS: u32 = 3;
-/// How long a successful Basic check is remembered.
-const BASIC_CACHE: Duration = Duration::from_secs(60);
 /// Django's `SESSION_COOKIE_AGE`: two weeks.
 pub const SESSION_AGE: TimeDelta = TimeDelta::days(14);
 
@@ -118,11 +110,29 @@ impl Services {
     /// reason and after the same time, or [`ServiceError::Throttled`] after too many of those. `way` says how it came, for
     /// the audit.
     async fn check_credentials(&self, username: &str, password: &str, way: &str) -> ServiceResult<User> {
-        let buckets = Buckets::of(username);
-        self.require_patience(&buckets).await?;
+        let turn = self.turn_to_check(&Buckets::of(username)).await?;
+        self.check_in_turn(turn, username, password, way, |_| ()).await
+    }
+
+    /// The turn to check a password, for a name that need not wait.
+    pub(crate) async fn turn_to_check(&self, buckets: &Buckets) -> ServiceResult<SemaphorePermit<'_>> {
+        self.require_patience(buckets).await?;
         let permit = self.password_permit().await?;
         // Others may have failed while this one waited for its turn.
-        self.require_patience(&buckets).await?;
+        self.require_patience(buckets).await?;
+        Ok(permit)
+    }
+
+    /// See [`Services::check_credentials`]. `on_success` is called before the turn ends.
+    pub(crate) async fn check_in_turn(
+        &self,
+        permit: SemaphorePermit<'_>,
+        username: &str,
+        password: &str,
+        way: &str,
+        on_success: impl FnOnce(&User),
+    ) -> ServiceResult<User> {
+        let buckets = Buckets::of(username);
         let user = self.relational.user_by_name(username).await?;
         let encoded = user.as_ref().map(|user| user.password.clone());
         let verdict = Self::verify_beside(&permit, password, encoded).await?;
@@ -135,11 +145,12 @@ impl Services {
             self.audited_often("", AuditEvent::SignInFailed, name, way).await;
             return Err(ServiceError::Unauthenticated);
         }
-        drop(permit);
-        self.count_success(&buckets).await?;
         let Some(mut user) = user else {
             return Err(ServiceError::Unauthenticated);
         };
+        on_success(&user);
+        drop(permit);
+        self.count_success(&buckets).await?;
         match verdict {
             Verdict::Right => {}
             Verdict::RightButWeak => user = self.with_stronger_hash(user, password).await?,
@@ -173,42 +184,6 @@ impl Services {
             Verdict::Right | Verdict::RightButWeak => Ok(user),
             Verdict::Wrong | Verdict::Unusable => Err(ServiceError::Unauthenticated),
         }
-    }
-
-    /// Signs in with a name and a password: for HTTP Basic. A success is remembered for a minute under a keyed hash, and
-    /// believed only while the stored password hash is the same and the user active, and only at the address that it came
-    /// from: elsewhere a guess must not be told apart from a right password without the throttle.
-    pub async fn authenticate_basic(&self, username: &str, password: &str) -> ServiceResult<Principal> {
-        let key = self.basic_cache_entry(username, password);
-        if let Some(remembered) = self.cache.get(&key).await {
-            let user = self.relational.user_by_name(username).await?;
-            if let Some(user) = user.filter(|user| user.is_active)
-                && remembered.as_ref() == &Sha256::digest(&user.password)[..]
-            {
-                return Ok(principal(&user));
-            }
-            self.cache.forget(&key).await;
-        }
-        let user = self.check_credentials(username, password, "basic").await?;
-        self.audited_often(&user.username, AuditEvent::SignedIn, "", "basic")
-            .await;
-        let fingerprint = Bytes::copy_from_slice(&Sha256::digest(&user.password));
-        self.cache.put(&key, fingerprint, BASIC_CACHE).await;
-        Ok(principal(&user))
-    }
-
-    fn basic_cache_entry(&self, username: &str, password: &str) -> String {
-        // HMAC takes keys of any length, so this cannot fail; an empty digest would only never match.
-        let digest = Hmac::<Sha256>::new_from_slice(&self.basic_cache_key).map(|mut mac| {
-            mac.update(&(username.len() as u64).to_be_bytes());
-            mac.update(username.as_bytes());
-            let network = origin::network(origin::address());
-            mac.update(&(network.len() as u64).to_be_bytes());
-            mac.update(network.as_bytes());
-            mac.update(password.as_bytes());
-            hex::encode(mac.finalize().into_bytes())
-        });
-        format!("basic:{}", digest.unwrap_or_default())
     }
 
     /// Signs in for a browser and opens a session, with a key of its own whatever the browser brought. The session that it

@@ -12,6 +12,7 @@ use mnemosyne_domain::ports::{
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::FloodGate;
+use crate::basic::Remembered;
 use crate::health::Told;
 use crate::secrets::Keyring;
 
@@ -139,8 +140,7 @@ pub struct Services {
     /// Requests for links by mail that are worked on at once; more than these are dropped.
     pub(crate) mail_gate: Arc<Semaphore>,
     pub(crate) flood_gate: FloodGate,
-    /// Key of what the Basic cache remembers; it lives as long as the process.
-    pub(crate) basic_cache_key: [u8; 32],
+    pub(crate) remembered: Remembered,
     /// What the log says of the dependencies.
     pub(crate) told: Told,
     /// Rung when a job was recorded that must be announced.
@@ -166,12 +166,12 @@ impl Services {
             extractor: backends.extractor,
             clock: backends.clock,
             secret_key: keyring.secret_key().clone(),
+            remembered: Remembered::new(keyring.secret_key()),
             keyring,
             settings,
             mailer: None,
             mail_gate: Arc::new(Semaphore::new(MAIL_REQUESTS)),
             flood_gate: FloodGate::default(),
-            basic_cache_key: mnemosyne_crypto::secret::random_bytes(),
             told: Told::default(),
             outbox_bell: Notify::new(),
             password_gate: Semaphore::new(cores),

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod audit;
+mod basic;
 pub mod collections;
 pub mod concepts;
 mod context;

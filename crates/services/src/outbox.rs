@@ -17,8 +17,8 @@ use crate::error::ServiceResult;
 const POLL: Duration = Duration::from_secs(3);
 /// What became due less than this ago is left to the process that recorded it.
 const GRACE: TimeDelta = TimeDelta::seconds(1);
-/// Jobs that are announced together.
-const BATCH: u32 = 200;
+/// Jobs that are announced together: as few as keep the memory of a long queue at that of a short one.
+const BATCH: u32 = 50;
 
 impl Services {
     /// Announces jobs until `stop`. Returns at once where nudges stay in this process.

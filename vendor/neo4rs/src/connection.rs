@@ -27,10 +27,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject}
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::fmt::{Debug, Display, Formatter};
-use std::time::Duration;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use std::{fs::File, io::BufReader, mem, sync::Arc};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream},
+    io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream},
     net::TcpStream,
 };
 use tokio_rustls::{
@@ -43,6 +45,8 @@ use tokio_rustls::{
 use url::{Host, Url};
 
 const MAX_CHUNK_SIZE: usize = 65_535 - mem::size_of::<u16>();
+/// How long after its last answer a connection is used again without asking whether it still works.
+const KNOWN_TO_WORK: Duration = Duration::from_secs(5);
 const SUCCESS_SIGNATURE: u8 = 0x70;
 const RECORD_SIGNATURE: u8 = 0x71;
 const IGNORED_SIGNATURE: u8 = 0x7e;
@@ -59,6 +63,9 @@ pub struct Connection {
     recv_timeout: Duration,
     pending_responses: usize,
     io_in_progress: bool,
+    /// Since when the server has been known to await a new request, with no transaction, no rows, and no failure left
+    /// of the last one. `None` while anything of that is unknown.
+    idle_since: Option<Instant>,
     #[allow(unused)]
     #[cfg(feature = "unstable-bolt-protocol-impl-v2")]
     hints: Option<ConnectionsHints>,
@@ -144,6 +151,7 @@ impl Connection {
             recv_timeout,
             pending_responses: 0,
             io_in_progress: false,
+            idle_since: None,
             #[cfg(feature = "unstable-bolt-protocol-impl-v2")]
             hints: None,
         }
@@ -197,7 +205,10 @@ impl Connection {
         #[cfg(not(feature = "unstable-bolt-protocol-impl-v2"))]
         {
             match self.send_recv(BoltRequest::reset()).await? {
-                BoltResponse::Success(_) => Ok(()),
+                BoltResponse::Success(_) => {
+                    self.mark_idle();
+                    Ok(())
+                }
                 BoltResponse::Failure(f) => Err(Error::Neo4j(f.into_error())),
                 msg => Err(msg.into_error("RESET")),
             }
@@ -265,6 +276,29 @@ impl Connection {
         self.pending_responses == 0 && !self.io_in_progress
     }
 
+    /// Notes that the server has answered the last request whole, and awaits a new one outside of any transaction.
+    pub(crate) fn mark_idle(&mut self) {
+        self.idle_since = self.is_reusable().then(Instant::now);
+    }
+
+    /// Whether this connection can be used again as it is: the server awaits a request, answered a moment ago, and has
+    /// neither closed the connection nor said anything unasked since.
+    pub(crate) fn is_known_to_work(&mut self) -> bool {
+        let recently = self
+            .idle_since
+            .is_some_and(|since| since.elapsed() < KNOWN_TO_WORK);
+        recently && self.is_reusable() && self.is_silent()
+    }
+
+    /// Whether nothing is there to be read, not even the end.
+    fn is_silent(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        matches!(
+            Pin::new(&mut self.stream).poll_fill_buf(&mut context),
+            Poll::Pending
+        )
+    }
+
     /// Receives the responses that are still outstanding for requests already sent,
     /// so that a connection returned to the pool with a request in flight can be
     /// reused. The responses are not decoded, only counted. A read that was
@@ -318,6 +352,7 @@ impl Connection {
             return Err(Error::IncompleteBoltExchange);
         }
         self.io_in_progress = true;
+        self.idle_since = None;
         for bytes in messages {
             self.pending_responses += 1;
             self.write_message(&bytes).await?;

@@ -152,7 +152,10 @@ impl Txn {
     pub async fn commit(mut self) -> Result<()> {
         let commit = BoltRequest::commit();
         match self.connection.send_recv(commit).await? {
-            BoltResponse::Success(_) => Ok(()),
+            BoltResponse::Success(_) => {
+                self.connection.mark_idle();
+                Ok(())
+            }
             msg => Err(msg.into_error("COMMIT")),
         }
     }
@@ -174,7 +177,10 @@ impl Txn {
         {
             let rollback = BoltRequest::rollback();
             match self.connection.send_recv(rollback).await? {
-                BoltResponse::Success(_) => Ok(()),
+                BoltResponse::Success(_) => {
+                    self.connection.mark_idle();
+                    Ok(())
+                }
                 msg => Err(msg.into_error("ROLLBACK")),
             }
         }

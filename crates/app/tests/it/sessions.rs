@@ -1070,3 +1070,25 @@ async fn what_matters_is_written_down_with_its_address_and_without_secrets() {
         .unwrap();
     assert!(entries(&app, AuditEvent::ItemDeleted).await.is_empty());
 }
+
+#[tokio::test]
+async fn many_who_come_at_once_with_one_password_wait_for_one_check_and_not_for_one_each() {
+    let app = TestApp::start().await;
+    let together = (0..40).map(|_| app.services.authenticate_basic(USERNAME, PASSWORD));
+    for answer in futures::future::join_all(together).await {
+        answer.unwrap();
+    }
+    let checks = entries(&app, AuditEvent::SignedIn).await;
+    let checks: u64 = checks.iter().map(|entry| entry.count).sum();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    assert!((1..=cores).contains(&checks), "{checks} checks on {cores} cores");
+
+    // A minute later it is noted anew, by one of them.
+    app.clock.advance(TimeDelta::seconds(61));
+    let together = (0..40).map(|_| app.services.authenticate_basic(USERNAME, PASSWORD));
+    for answer in futures::future::join_all(together).await {
+        answer.unwrap();
+    }
+    let noted = entries(&app, AuditEvent::SignedIn).await;
+    assert_eq!(noted.iter().map(|entry| entry.count).sum::<u64>(), checks + 1);
+}
