@@ -343,13 +343,19 @@ def embedder_of_another_dimension(bench):
 
 def storage_full(bench):
     contents = {}
-    for number in range(2):
-        name = f"full{number}.md"
+    for _ in range(2):
+        bench.number += 1
+        name = f"full{bench.number}.md"
         contents[name] = text(name).encode()
         bench.fleet.put(f"uploads/{name}", contents[name])
-    with bench.fleet.s3.full():
+    with bench.fleet.s3.full() as fill:
         jobs = [bench.fleet.ask("faults", name, content) for name, content in contents.items()]
-        eventually(lambda: all(bench.fleet.job(job)["error"] for job in jobs), "no attempt has failed")
+
+        def refused():
+            fill()
+            return all(bench.fleet.job(job)["error"] for job in jobs)
+
+        eventually(refused, lambda: f"no attempt has failed: {[bench.fleet.job(job) for job in jobs]}")
         for job in jobs:
             assert bench.fleet.job(job)["error"]["code"] == "storage_unavailable", bench.fleet.job(job)
     bench.completed(jobs)

@@ -807,14 +807,19 @@ class Minio(S3):
 
     @contextlib.contextmanager
     def full(self):
-        """Nothing more fits on its own disk inside the block."""
+        """Nothing more fits on its own disk inside the block. The server throws things away in its own time; what is yielded
+        fills the room that came free."""
         # Seen through the process, whose mounts are its own.
         ballast = pathlib.Path(f"/proc/{self.process.pid}/root{self.home}/data/ballast")
-        try:
-            with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
+
+        def fill():
+            with open(ballast, "ab", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(1 << 16))
-            yield
+
+        try:
+            fill()
+            yield fill
         finally:
             ballast.unlink()
 

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{ReconnectMode, RetryConfig};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
@@ -40,6 +40,8 @@ use crate::s3::transport::Transport;
 const OPERATION_TIME: Duration = Duration::from_secs(60);
 /// The slowest transfer that is waited for, in bytes a second.
 const SLOWEST_TRANSFER: u64 = 32 * 1024;
+/// Connections are looked after by the project's own transport: the library would log each failure for not finding them.
+const CONNECTIONS: ReconnectMode = ReconnectMode::ReuseAllConnections;
 /// The waits between attempts begin here and double, with chance in them.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
@@ -138,7 +140,8 @@ pub fn connect(settings: &S3Settings) -> StoreResult<Client> {
     let retries = RetryConfig::standard()
         .with_max_attempts(settings.attempts.max(1))
         .with_initial_backoff(FIRST_WAIT)
-        .with_max_backoff(LONGEST_WAIT);
+        .with_max_backoff(LONGEST_WAIT)
+        .with_reconnect_mode(CONNECTIONS);
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(endpoint.as_str())
@@ -203,7 +206,7 @@ async fn probe(
     within: Duration,
 ) -> Result<(), SdkError<GetObjectError, HttpResponse>> {
     let once = aws_sdk_s3::Config::builder()
-        .retry_config(RetryConfig::disabled())
+        .retry_config(RetryConfig::disabled().with_reconnect_mode(CONNECTIONS))
         .timeout_config(TimeoutConfig::builder().operation_timeout(within).build());
     let asked = client
         .get_object()

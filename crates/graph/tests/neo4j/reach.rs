@@ -1,11 +1,13 @@
 //! A server that is away, comes back, or refuses the login.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _};
-use mnemosyne_domain::{Refusal, StoreError};
+use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _, LibraryFilter};
+use mnemosyne_domain::{PageRequest, Refusal, StoreError};
 use mnemosyne_testkit::tls::in_front_of;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -27,6 +29,40 @@ fn forward(listener: TcpListener, server: String) -> JoinHandle<()> {
             });
         }
     })
+}
+
+/// Hands every connection on to the server; returns the address, and what clients have sent so far.
+async fn listen_in(server: String) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&sent);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&server).await.unwrap();
+            let heard = Arc::clone(&heard);
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (near.into_split(), far.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+                    heard.lock().unwrap().extend_from_slice(&buffer[..read]);
+                    to_server.write_all(&buffer[..read]).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, sent)
+}
+
+/// How often the message RESET of Bolt is among these bytes.
+fn resets(sent: &Mutex<Vec<u8>>) -> usize {
+    let message = [0, 2, 0xb0, 0x0f, 0, 0];
+    let sent = sent.lock().unwrap();
+    sent.windows(message.len())
+        .filter(|window| *window == message)
+        .count()
 }
 
 async fn listen(address: SocketAddr) -> TcpListener {
@@ -76,6 +112,52 @@ async fn a_server_that_is_away_is_said_to_be_and_found_again() {
     assert!(store.library(&made.uid).await.unwrap().is_some());
     store.create_library(new_library("M", None), now()).await.unwrap();
     proxy.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_reset_only_where_something_of_the_last_call_may_be_left() {
+    let (_store, _turn) = fresh().await;
+    let mut settings = settings();
+    let place = settings.address.url.split_once("://").unwrap().1.to_owned();
+    let (address, sent) = listen_in(place).await;
+    settings.address.url = format!("bolt://{address}");
+    settings.max_connections = 1;
+    let store = connect(settings);
+    let made = store.create_library(new_library("L", None), now()).await.unwrap();
+    for _ in 0..20 {
+        assert!(store.library(&made.uid).await.unwrap().is_some());
+    }
+    let taken = store.create_library(new_library("L", None), now()).await;
+    assert!(matches!(taken, Err(StoreError::Conflict("name"))), "{taken:?}");
+    store.create_library(new_library("M", None), now()).await.unwrap();
+    assert_eq!(resets(&sent), 0, "every call has come to its end");
+
+    // Callers that go away in the middle: whoever comes next on the same connection gets its own answer.
+    let filter = LibraryFilter::default();
+    let mut abandoned = 0;
+    for polls in 1..=60 {
+        let mut reading = Box::pin(store.libraries(&filter, PageRequest::first(10)));
+        let mut is_done = false;
+        for _ in 0..polls {
+            is_done = is_done || futures::poll!(&mut reading).is_ready();
+            if !is_done {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(reading);
+        abandoned += usize::from(!is_done);
+        let found = store.library(&made.uid).await.unwrap().unwrap();
+        assert_eq!((found.uid, found.name.as_str()), (made.uid.clone(), "L"));
+    }
+    assert!(abandoned > 0);
+    assert_eq!(
+        store
+            .libraries(&filter, PageRequest::first(10))
+            .await
+            .unwrap()
+            .total,
+        2
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
