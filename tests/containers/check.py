@@ -311,7 +311,7 @@ def verification(checks, stack):
      -o /dev/null -w "%{{http_code}}\"""")
         assert told == "200", told
     with checks.that("§5: MCP with a token"):
-        stack.sh("docker compose run --rm app createsuperuser --username root --password a-long-password-of-root")
+        stack.sh("echo a-long-password-of-root | docker compose run --rm -T app createsuperuser --username root")
         made = stack.sh("docker compose run --rm app create_mcp_token --name agent --user root --json 2>/dev/null")
         stack.token = json.loads(made[made.index("{"):])["token"]
         told = stack.sh(f"""curl -s -H "Authorization: Bearer {stack.token}" \\
@@ -432,7 +432,8 @@ def upgrade(checks, stack, engine, first):
         assert "no such service" in stack.fails(f"docker compose pull {reference}")
         stack.sh(f"docker pull {reference}")
         compose = FOLDER / "docker-compose.yaml"
-        text, count = re.subn(r"(?m)^(\s+image: ).*$", rf"\g<1>{reference}", compose.read_text())
+        whole = compose.read_text()
+        text, count = re.subn(r"(?m)^(\s+image: ).*$", rf"\g<1>{reference}", whole)
         assert count == 1, count
         compose.write_text(text)
         stack.up()
@@ -440,6 +441,18 @@ def upgrade(checks, stack, engine, first):
         assert all(first in image_digests(stack, engine, service) for service in LONG_RUNNING)
         assert old in stack.page("/accounts/login/")[2].decode()
         assert stack.search("harbour", "quoxel7")["results"]
+        compose.write_text(whole)
+    with checks.that("docs/deploy.md: the digest in .env does the same, and what is current comes back without it"):
+        settings = FOLDER / ".env"
+        before = settings.read_text()
+        stack.up()
+        assert not any(first in image_digests(stack, engine, service) for service in LONG_RUNNING)
+        settings.write_text(f"{before}\nMNEMOSYNE_IMAGE={reference}\n")
+        stack.sh("docker compose pull")
+        stack.up()
+        stack.healthy()
+        assert all(first in image_digests(stack, engine, service) for service in LONG_RUNNING)
+        settings.write_text(before)
 
 
 def image_digests(stack, engine, service):

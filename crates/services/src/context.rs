@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::FloodGate;
 use crate::basic::Remembered;
-use crate::health::Told;
+use crate::health::{Look, Told};
 use crate::secrets::Keyring;
 
 /// The installation's `SECRET_KEY`. Sessions, CSRF tokens and stored secrets depend on it.
@@ -143,6 +143,8 @@ pub struct Services {
     pub(crate) remembered: Remembered,
     /// What the log says of the dependencies.
     pub(crate) told: Told,
+    pub(crate) look: Look,
+    pub(crate) short_look: Look,
     /// Rung when a job was recorded that must be announced.
     pub(crate) outbox_bell: Notify,
     /// Password checks cost most of a second of one core each; more of them at once than cores only makes all late.
@@ -173,6 +175,8 @@ impl Services {
             mail_gate: Arc::new(Semaphore::new(MAIL_REQUESTS)),
             flood_gate: FloodGate::default(),
             told: Told::default(),
+            look: Look::default(),
+            short_look: Look::default(),
             outbox_bell: Notify::new(),
             password_gate: Semaphore::new(cores),
         }

@@ -15,6 +15,10 @@ use crate::permission::{self, Action};
 
 /// How long a dependency may take before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The same for a probe that must answer itself within two seconds, which is what balancers wait for by default.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How old what such a probe tells may be.
+const SHORT_AGE: Duration = Duration::from_secs(1);
 /// How often a role looks by itself whether what it stands on is there.
 const LOOK: Duration = Duration::from_secs(20);
 
@@ -52,6 +56,39 @@ impl Told {
     }
 }
 
+/// One look at all dependencies at a time, however many ask: probes are open to everybody, and a flood of them must not
+/// take the connections of those who work.
+#[derive(Debug, Default)]
+pub(crate) struct Look(tokio::sync::Mutex<Option<Seen>>);
+
+/// What a look has seen.
+#[derive(Debug)]
+struct Seen {
+    began: Instant,
+    states: Vec<DependencyState>,
+}
+
+impl Look {
+    /// What is seen now, or what somebody saw whose look began at most `age` before this call.
+    async fn share<F>(&self, age: Duration, look: impl FnOnce() -> F) -> Vec<DependencyState>
+    where
+        F: Future<Output = Vec<DependencyState>>,
+    {
+        let asked = Instant::now();
+        let mut seen = self.0.lock().await;
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.began + age >= asked) {
+            return seen.states.clone();
+        }
+        let began = Instant::now();
+        let states = look().await;
+        *seen = Some(Seen {
+            began,
+            states: states.clone(),
+        });
+        states
+    }
+}
+
 /// Why a dependency cannot be used.
 struct Problem {
     /// For everybody: no host, no user, no secret.
@@ -68,8 +105,23 @@ impl Services {
 
     /// Asks every dependency, all at once; in the order of [`Dependency::ALL`].
     pub async fn dependencies(&self) -> Vec<DependencyState> {
-        let asked = Dependency::ALL.map(|dependency| self.state_of(dependency));
-        join_all(asked).await
+        let look = || join_all(Dependency::ALL.map(|dependency| self.state_of(dependency)));
+        self.look.share(Duration::ZERO, look).await
+    }
+
+    /// As [`Services::dependencies`], for a probe that must answer within two seconds whatever hangs: what is slow counts
+    /// as away sooner, and what is told may be a second old.
+    pub async fn dependencies_soon(&self) -> Vec<DependencyState> {
+        let soon = |dependency| async move {
+            let (problem, milliseconds) = self.ask(dependency, SHORT_PATIENCE).await;
+            DependencyState {
+                dependency,
+                problem: problem.map(|problem| problem.sentence.to_owned()),
+                milliseconds,
+            }
+        };
+        let look = || join_all(Dependency::ALL.map(soon));
+        self.short_look.share(SHORT_AGE, look).await
     }
 
     /// Looks at every dependency until `stop`, so that the log of each role says by itself what is away, and when it is
@@ -87,6 +139,17 @@ impl Services {
     }
 
     async fn state_of(&self, dependency: Dependency) -> DependencyState {
+        let (problem, milliseconds) = self.ask(dependency, PATIENCE).await;
+        self.told.tell(dependency, problem.as_ref());
+        DependencyState {
+            dependency,
+            problem: problem.map(|problem| problem.sentence.to_owned()),
+            milliseconds,
+        }
+    }
+
+    /// What is wrong with a dependency, and how long its answer took, in milliseconds.
+    async fn ask(&self, dependency: Dependency, patience: Duration) -> (Option<Problem>, f64) {
         let check = match dependency {
             Dependency::Database => self.relational.check(),
             Dependency::Cache => self.cache.check(),
@@ -96,7 +159,7 @@ impl Services {
             Dependency::Bucket => self.bucket.check(),
         };
         let began = Instant::now();
-        let problem = match tokio::time::timeout(PATIENCE, check).await {
+        let problem = match tokio::time::timeout(patience, check).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Problem {
                 sentence: sentence(dependency, &error),
@@ -104,15 +167,11 @@ impl Services {
             }),
             Err(_) => Some(Problem {
                 sentence: "It did not answer in time.",
-                details: format!("no answer within {} s", PATIENCE.as_secs()),
+                details: format!("no answer within {} s", patience.as_secs()),
             }),
         };
-        self.told.tell(dependency, problem.as_ref());
-        DependencyState {
-            dependency,
-            problem: problem.map(|problem| problem.sentence.to_owned()),
-            milliseconds: (began.elapsed().as_secs_f64() * 100_000.0).round() / 100.0,
-        }
+        let milliseconds = (began.elapsed().as_secs_f64() * 100_000.0).round() / 100.0;
+        (problem, milliseconds)
     }
 
     /// The models that can be had, the system's first.
@@ -192,7 +251,37 @@ fn sentence_of_refusal(dependency: Dependency, refusal: Refusal) -> &'static str
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+
+    fn state(milliseconds: f64) -> DependencyState {
+        DependencyState {
+            dependency: Dependency::Cache,
+            problem: None,
+            milliseconds,
+        }
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_share_one_look_that_began_after_they_asked() {
+        let look = Look::default();
+        let looks = AtomicU32::new(0);
+        let slow = || async {
+            let number = looks.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            vec![state(f64::from(number))]
+        };
+        let seen = join_all((0..50).map(|_| look.share(Duration::ZERO, slow))).await;
+        // The first looks at once; all others asked before that look began, or share the next one.
+        assert!(looks.load(Ordering::SeqCst) <= 2, "{looks:?}");
+        assert!(seen.iter().all(|states| states.len() == 1));
+
+        let before = looks.load(Ordering::SeqCst);
+        assert_eq!(look.share(Duration::ZERO, slow).await, [state(f64::from(before))], "seen anew");
+        let old = look.share(Duration::from_secs(60), slow).await;
+        assert_eq!(old, [state(f64::from(before))], "a minute is young enough");
+    }
 
     const REFUSALS: [Refusal; 3] = [Refusal::Login, Refusal::Place, Refusal::Permission];
 

@@ -59,7 +59,7 @@ mod reuse_tests;
 pub struct Connection {
     version: Version,
     stream: BufStream<ConnectionStream>,
-    /// Timeout applied to recv operations to prevent hanging on broken connections.
+    /// Timeout applied to send and recv operations to prevent hanging on broken connections.
     recv_timeout: Duration,
     pending_responses: usize,
     io_in_progress: bool,
@@ -168,9 +168,8 @@ impl Connection {
     async fn hello(&mut self, req: BoltRequest) -> Result<()> {
         match self.send_recv(req).await? {
             BoltResponse::Success(_msg) => Ok(()),
-            BoltResponse::Failure(msg) => {
-                Err(Error::AuthenticationError(msg.get("message").unwrap()))
-            }
+            // With its code: not every refusal is one of the login.
+            BoltResponse::Failure(failure) => Err(Error::Neo4j(failure.into_error())),
             msg => Err(msg.into_error("HELLO")),
         }
     }
@@ -281,6 +280,22 @@ impl Connection {
         self.idle_since = self.is_reusable().then(Instant::now);
     }
 
+    /// Whether nothing of the last request is left on the server.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle_since.is_some()
+    }
+
+    /// Ends the connection at once, so that the server lets go of whatever it holds for it.
+    pub(crate) fn hang_up(&self) {
+        let socket = match self.stream.get_ref() {
+            ConnectionStream::Unencrypted { stream } => stream,
+            ConnectionStream::Encrypted { stream } => stream.get_ref().0,
+        };
+        if let Err(error) = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both) {
+            log::debug!("a connection had ended before: {error}");
+        }
+    }
+
     /// Whether this connection can be used again as it is: the server awaits a request, answered a moment ago, and has
     /// neither closed the connection nor said anything unasked since.
     pub(crate) fn is_known_to_work(&mut self) -> bool {
@@ -353,11 +368,18 @@ impl Connection {
         }
         self.io_in_progress = true;
         self.idle_since = None;
-        for bytes in messages {
-            self.pending_responses += 1;
-            self.write_message(&bytes).await?;
-        }
-        self.stream.flush().await?;
+        let patience = self.recv_timeout;
+        let writing = async {
+            for bytes in messages {
+                self.pending_responses += 1;
+                self.write_message(&bytes).await?;
+            }
+            self.stream.flush().await?;
+            Ok(())
+        };
+        tokio::time::timeout(patience, writing)
+            .await
+            .unwrap_or(Err(Error::ConnectionTimedOut))?;
         self.io_in_progress = false;
         Ok(())
     }

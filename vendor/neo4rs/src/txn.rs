@@ -181,7 +181,11 @@ impl Txn {
                     self.connection.mark_idle();
                     Ok(())
                 }
-                msg => Err(msg.into_error("ROLLBACK")),
+                msg => {
+                    // A statement has failed before, and with it the transaction.
+                    self.connection.reset().await?;
+                    Err(msg.into_error("ROLLBACK"))
+                }
             }
         }
 
@@ -209,6 +213,16 @@ impl Txn {
             self.bookmark = Some(bookmark.to_string());
         } else {
             self.bookmark = None;
+        }
+    }
+}
+
+impl Drop for Txn {
+    /// A transaction whose end is not known to the client would hold its locks until its connection is used again, which
+    /// may be never. Without the connection, the server rolls it back.
+    fn drop(&mut self) {
+        if !self.connection.is_idle() {
+            self.connection.hang_up();
         }
     }
 }

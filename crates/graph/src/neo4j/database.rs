@@ -15,9 +15,6 @@ use super::Neo4jSettings;
 use super::errors::{Failure, is_already_there, is_worth_another_try, row_error, store_error};
 use super::schema;
 
-/// How long a connection may take to be made, and one message of the server to come.
-const MESSAGE_PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long a read may take altogether, with waiting for a connection and the driver's own attempts.
 const READ_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -61,7 +58,7 @@ impl Database {
             .password(settings.address.password.as_str())
             .max_connections(settings.max_connections.max(1))
             .fetch_size(FETCH_SIZE)
-            .connection_timeout(MESSAGE_PATIENCE);
+            .connection_timeout(settings.message_patience);
         if let Some(database) = &settings.address.database {
             config = config.db(database.as_str());
         }

@@ -24,6 +24,8 @@ mod spaces;
 mod url;
 mod vectors;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{
     ChunkVector, ConceptFilter, Health, ItemFilter, KnowledgeStore, LibraryFilter, LibraryTotals,
@@ -42,6 +44,8 @@ pub use self::url::{BoltAddress, BoltUrlError, parse_bolt_url};
 
 /// How many connections a process holds at the most, where nothing else is asked for.
 const MAX_CONNECTIONS: usize = 16;
+/// How long a message may take, where nothing else is asked for.
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a store is reached.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub struct Neo4jSettings {
     pub system_space: Option<VectorSpace>,
     /// How many connections this process holds at the most. A read takes one, a transaction too.
     pub max_connections: usize,
+    /// How long a connection may take to be made, and one message to be taken or to come.
+    pub message_patience: Duration,
 }
 
 impl Neo4jSettings {
@@ -62,6 +68,7 @@ impl Neo4jSettings {
             address: parse_bolt_url(url)?,
             system_space: None,
             max_connections: MAX_CONNECTIONS,
+            message_patience: MESSAGE_PATIENCE,
         })
     }
 }

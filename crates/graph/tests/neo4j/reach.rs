@@ -1,10 +1,11 @@
 //! A server that is away, comes back, or refuses the login.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _, LibraryFilter};
+use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _, LibraryFilter, LibraryUpdate};
 use mnemosyne_domain::{PageRequest, Refusal, StoreError};
 use mnemosyne_testkit::tls::in_front_of;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,8 +32,9 @@ fn forward(listener: TcpListener, server: String) -> JoinHandle<()> {
     })
 }
 
-/// Hands every connection on to the server; returns the address, and what clients have sent so far.
-async fn listen_in(server: String) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+/// Hands every connection on to the server; returns the address, and what clients have sent so far. Once a client has sent
+/// `last_words`, it hears nothing more.
+async fn listen_in(server: String, last_words: Option<&'static [u8]>) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let sent = Arc::new(Mutex::new(Vec::new()));
@@ -43,11 +45,24 @@ async fn listen_in(server: String) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
             let heard = Arc::clone(&heard);
             let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
                 (near.into_split(), far.into_split());
-            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            let is_deaf = Arc::new(AtomicBool::new(false));
+            let deaf = Arc::clone(&is_deaf);
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                    if !deaf.load(Ordering::SeqCst) {
+                        to_client.write_all(&buffer[..read]).await.unwrap();
+                    }
+                }
+            });
             tokio::spawn(async move {
                 let mut buffer = [0; 4096];
                 while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                    heard.lock().unwrap().extend_from_slice(&buffer[..read]);
+                    let sent = &buffer[..read];
+                    if last_words.is_some_and(|words| sent.windows(words.len()).any(|window| window == words)) {
+                        is_deaf.store(true, Ordering::SeqCst);
+                    }
+                    heard.lock().unwrap().extend_from_slice(sent);
                     to_server.write_all(&buffer[..read]).await.unwrap();
                 }
             });
@@ -119,7 +134,7 @@ async fn a_connection_is_reset_only_where_something_of_the_last_call_may_be_left
     let (_store, _turn) = fresh().await;
     let mut settings = settings();
     let place = settings.address.url.split_once("://").unwrap().1.to_owned();
-    let (address, sent) = listen_in(place).await;
+    let (address, sent) = listen_in(place, None).await;
     settings.address.url = format!("bolt://{address}");
     settings.max_connections = 1;
     let store = connect(settings);
@@ -158,6 +173,36 @@ async fn a_connection_is_reset_only_where_something_of_the_last_call_may_be_left
             .total,
         2
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_whose_answer_never_comes_holds_up_nobody_else() {
+    let (store, _turn) = fresh().await;
+    let made = store.create_library(new_library("L", None), now()).await.unwrap();
+    let mut settings = settings();
+    let place = settings.address.url.split_once("://").unwrap().1.to_owned();
+    let (address, sent) = listen_in(place, Some(b"what nobody hears of")).await;
+    settings.address.url = format!("bolt://{address}");
+    settings.message_patience = Duration::from_secs(1);
+    let cut_off = connect(settings);
+    let described = |words: &str| LibraryUpdate {
+        description: Some(words.to_owned()),
+        ..LibraryUpdate::default()
+    };
+    let unheard = cut_off
+        .update_library(&made.uid, described("what nobody hears of"))
+        .await;
+    assert!(matches!(unheard, Err(StoreError::Unavailable(_))), "{unheard:?}");
+    assert!(!sent.lock().unwrap().is_empty());
+
+    // It holds the lock on the library no longer, though its process has its connections still.
+    let change = store.update_library(&made.uid, described("ours"));
+    let changed = tokio::time::timeout(Duration::from_secs(20), change)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(changed.description, "ours");
+    drop(cut_off);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

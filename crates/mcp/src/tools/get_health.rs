@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use mnemosyne_domain::{Dependency, Tool};
-use mnemosyne_services::Services;
+use mnemosyne_services::health::DependencyState;
 use rmcp::model::Tool as ToolDefinition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,8 +30,7 @@ pub(crate) fn definition() -> ToolDefinition {
     )
 }
 
-pub(crate) async fn answer(services: &Services) -> Answer {
-    let states = services.dependencies().await;
+pub(crate) fn answer(states: Vec<DependencyState>) -> Answer {
     let down = states.iter().filter(|state| state.problem.is_some()).count();
     let status = match down {
         0 => "ok",

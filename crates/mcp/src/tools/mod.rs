@@ -67,7 +67,7 @@ pub(crate) async fn call(
     let principal = match caller {
         Caller::Known(principal) => principal.clone(),
         Caller::Open => open_principal(&arguments)?,
-        Caller::Anonymous => return finish(Ok(get_health::answer(services).await)),
+        Caller::Anonymous => return finish(Ok(get_health::answer(services.dependencies().await))),
     };
     tracing::debug!(tool = name, "tool called");
     match tool {
@@ -76,7 +76,7 @@ pub(crate) async fn call(
         Tool::ListLibraries => finish(list_libraries::call(services, &principal, read(arguments)?).await),
         Tool::ListCollections => finish(list_collections::call(services, &principal, read(arguments)?).await),
         Tool::ListItems => finish(list_items::call(services, &principal, read(arguments)?).await),
-        Tool::GetHealth => finish(Ok(get_health::answer(services).await)),
+        Tool::GetHealth => finish(Ok(get_health::answer(services.dependencies().await))),
     }
 }
 
