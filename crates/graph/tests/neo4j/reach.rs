@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::support::{connect, fresh, new_library, now, settings};
+use super::support::{connect, fresh, new_library, now, settings, space};
 
 /// Hands every connection on to the server, until it is aborted; then all of them are cut.
 fn forward(listener: TcpListener, server: String) -> JoinHandle<()> {
@@ -181,22 +181,21 @@ async fn a_transaction_whose_answer_never_comes_holds_up_nobody_else() {
     let made = store.create_library(new_library("L", None), now()).await.unwrap();
     let mut settings = settings();
     let place = settings.address.url.split_once("://").unwrap().1.to_owned();
-    let (address, sent) = listen_in(place, Some(b"what nobody hears of")).await;
+    let (address, sent) = listen_in(place, Some(b"SET l.changes")).await;
     settings.address.url = format!("bolt://{address}");
     settings.message_patience = Duration::from_secs(1);
     let cut_off = connect(settings);
-    let described = |words: &str| LibraryUpdate {
-        description: Some(words.to_owned()),
-        ..LibraryUpdate::default()
-    };
-    let unheard = cut_off
-        .update_library(&made.uid, described("what nobody hears of"))
-        .await;
+    let unheard = cut_off.adopt_model(&made.uid, &space("conformance", 48)).await;
     assert!(matches!(unheard, Err(StoreError::Unavailable(_))), "{unheard:?}");
     assert!(!sent.lock().unwrap().is_empty());
 
     // It holds the lock on the library no longer, though its process has its connections still.
-    let change = store.update_library(&made.uid, described("ours"));
+    let description = Some("ours".to_owned());
+    let update = LibraryUpdate {
+        description,
+        ..LibraryUpdate::default()
+    };
+    let change = store.update_library(&made.uid, update);
     let changed = tokio::time::timeout(Duration::from_secs(20), change)
         .await
         .unwrap()
