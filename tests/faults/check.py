@@ -50,9 +50,23 @@ class Bench:
             if role.process.poll() is not None:
                 role.start()
         self.embedder.pause = 0.0
-        self.fleet.request("DELETE", "workspaces/faults/")
-        self.fleet.workspace("faults")
+        # What is left of the former fault may hold it up, or a server be on its way up.
+        eventually(lambda: self.fleet.request("DELETE", "workspaces/faults/")[0] in (204, 404), "the workspace stays", 300)
         self.documents = 0
+        self.fleet.workspace("faults")
+
+    def look(self):
+        """What there is to see of a failure, for people."""
+        for name, query in (("jobs", "SELECT id, status, stage, attempts, failures, error FROM mnemosyne_job WHERE status IN "
+                                     "('pending', 'processing', 'failed')"),
+                            ("PostgreSQL", "SELECT pid, state, wait_event, now() - xact_start, left(query, 100) FROM pg_stat_activity "
+                                           "WHERE xact_start IS NOT NULL")):
+            with contextlib.suppress(Exception):
+                print(f"       {name}: {self.fleet.sql(query)}")
+        with contextlib.suppress(Exception):
+            print(f"       Neo4j: {self.fleet.neo4j.query('SHOW TRANSACTIONS YIELD status, elapsedTime, currentQuery, username')}")
+        for role in self.fleet.roles:
+            print(f"       {role.name}:", *role.tail().splitlines(), sep="\n         ", flush=True)
 
     def ingest(self, count=1, paragraphs=40):
         """Jobs for new documents."""
@@ -102,19 +116,52 @@ class Bench:
         return True
 
     @contextlib.contextmanager
-    def row_held(self, job):
-        """Nobody can write the row of this job inside the block."""
+    def note_held(self, name):
+        """Inside the block, what a worker has done cannot be noted under this name. Yields what kills the worker once it
+        tries to; the note is never written then."""
+        trigger = (f"CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(4711); "
+                   f"RETURN NEW; END'; CREATE TRIGGER held BEFORE INSERT ON mnemosyne_job_checkpoint FOR EACH ROW "
+                   f"WHEN (NEW.name = '{name}') EXECUTE FUNCTION held()")
+        waiting = "FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        with self.session() as ask:
+            assert ask("SELECT pg_advisory_lock(4711)::text || 'locked'") == "locked"
+            self.fleet.sql(trigger)
+
+            def kill():
+                eventually(lambda: self.fleet.sql(f"SELECT count(*) {waiting}") != [["0"]], f"{name} is never noted")
+                self.worker.kill()
+                self.fleet.sql(f"SELECT pg_terminate_backend(pid) {waiting}")
+                eventually(lambda: self.fleet.sql(f"SELECT count(*) {waiting}") == [["0"]], "it is noted still")
+
+            try:
+                yield kill
+            finally:
+                self.fleet.sql("DROP FUNCTION held CASCADE")
+
+    @contextlib.contextmanager
+    def session(self):
+        """A session of PostgreSQL; yields what asks it for one value."""
         postgres = self.fleet.servers["postgres"]
         session = subprocess.Popen([str(postgres.binaries() / "psql"), "-X", "-q", "-A", "-t", postgres.url()],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        try:
-            session.stdin.write(f"BEGIN;\nSELECT 'held' FROM mnemosyne_job WHERE id = '{job}' FOR UPDATE;\n")
+
+        def ask(statement):
+            session.stdin.write(f"{statement};\n")
             session.stdin.flush()
-            assert session.stdout.readline().strip() == "held"
-            yield
+            return session.stdout.readline().strip()
+
+        try:
+            yield ask
         finally:
             session.stdin.close()
             session.wait()
+
+    @contextlib.contextmanager
+    def row_held(self, job):
+        """Nobody can write the row of this job inside the block."""
+        with self.session() as ask:
+            assert ask(f"BEGIN;\nSELECT 'held' FROM mnemosyne_job WHERE id = '{job}' FOR UPDATE") == "held"
+            yield
 
 
 def states(body):
@@ -180,6 +227,29 @@ def killed_between_fetch_and_parse(bench):
     bench.completed(jobs)
 
 
+def killed_before_noting(bench, name, items):
+    """At a border of stages: the work is done, and nobody will ever know. So many items are in the graph then, unseen."""
+    with bench.note_held(name) as kill:
+        jobs = bench.ingest(1)
+        uid = bench.fleet.job(jobs[0])["item_uid"]
+        kill()
+    found = bench.fleet.neo4j.query(f"MATCH (i:Item {{uid: '{uid}'}}) RETURN count(i), count(i.embedding_status = 'completed' OR null)")
+    assert found == [[items, 0]], found
+    before = len(bench.embedder.texts)
+    bench.worker.start()
+    bench.completed(jobs)
+    texts = bench.embedder.texts[before:]
+    assert len(texts) == len(set(texts)), "a text was embedded twice"
+
+
+def killed_between_parse_and_chunk(bench):
+    killed_before_noting(bench, "document", 0)
+
+
+def killed_between_chunk_and_embed(bench):
+    killed_before_noting(bench, "staged", 1)
+
+
 def killed_in_embed(bench):
     with bench.embedder.being("silent"):
         jobs = bench.ingest(2)
@@ -190,6 +260,17 @@ def killed_in_embed(bench):
     bench.completed(jobs)
     texts = bench.embedder.texts[before:]
     assert len(texts) == len(set(texts)), "a text was embedded twice"
+
+
+def written_over(bench):
+    """What a run that had lost its lease does late: parts of an item go while the next run embeds it."""
+    with bench.embedder.being("silent"):
+        jobs = bench.ingest(1)
+        bench.stage(jobs[0], "embed")
+        uid = bench.fleet.job(jobs[0])["item_uid"]
+        gone = f"MATCH (:Item {{uid: '{uid}'}})-[:HAS_CHUNK]->(c) WITH c LIMIT 2 DETACH DELETE c RETURN count(*)"
+        assert bench.fleet.neo4j.query(gone) == [[2]]
+    bench.completed(jobs)
 
 
 def killed_before_publish(bench):
@@ -281,10 +362,38 @@ def neo4j_restarted(bench):
     bench.ready()
 
 
+def hangs(bench, server, word):
+    """It keeps its connections and says nothing; a moment later it goes on as if nothing had been."""
+    bench.embedder.pause = 0.05
+    jobs = bench.ingest(8)
+    eventually(lambda: bench.fleet.job(jobs[0])["stage"] != "queued", "never begun")
+    server.pause()
+    try:
+        bench.unready(word)
+    finally:
+        server.resume()
+    bench.embedder.pause = 0.0
+    bench.completed(jobs, 300)
+    bench.ready()
+
+
+def postgres_hangs(bench):
+    hangs(bench, bench.fleet.servers["postgres"], "database")
+
+
+def neo4j_hangs(bench):
+    hangs(bench, bench.fleet.neo4j, "knowledge")
+
+
+def broker_hangs(bench):
+    hangs(bench, bench.fleet.servers["rabbitmq"], "broker")
+
+
 def memcached_gone(bench):
     cache = bench.fleet.servers["memcached"]
     cache.kill()
     bench.unready("cache")
+    assert bench.fleet.ready()[0] == 503
     jobs = bench.ingest(3)
     bench.completed(jobs)
     cache.start()
@@ -306,6 +415,7 @@ def storage_broken(bench):
 def storage_slow(bench):
     with bench.blobs.being("slow"):
         jobs = bench.ingest(2)
+        bench.ready()
         bench.completed(jobs)
 
 
@@ -362,9 +472,11 @@ def storage_full(bench):
 
 
 FAULTS = [
-    killed_in_fetch, killed_in_parse, killed_between_fetch_and_parse, killed_in_embed, killed_before_publish, killed_after_publish,
-    killed_anywhere, broker_restarted, postgres_restarted, neo4j_restarted, memcached_gone, storage_broken, storage_slow,
-    storage_full, embedder_overloaded, embedder_broken, embedder_silent, embedder_of_another_dimension,
+    killed_in_fetch, killed_between_fetch_and_parse, killed_in_parse, killed_between_parse_and_chunk, killed_between_chunk_and_embed,
+    killed_in_embed, written_over, killed_before_publish, killed_after_publish, killed_anywhere,
+    broker_restarted, postgres_restarted, neo4j_restarted, postgres_hangs, neo4j_hangs, broker_hangs, memcached_gone,
+    storage_broken, storage_slow, storage_full,
+    embedder_overloaded, embedder_broken, embedder_silent, embedder_of_another_dimension,
 ]
 
 
@@ -387,6 +499,7 @@ def main():
                 try:
                     fault(bench)
                 except BaseException:
+                    bench.look()
                     # The next one begins with nothing, whatever this one left.
                     bench.begin_anew()
                     raise

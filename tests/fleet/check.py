@@ -4,7 +4,9 @@ and Celery's tools use it.
     check.py [PYTHON]      PYTHON: an interpreter that has Celery and Flower
 """
 
+import base64
 import contextlib
+import hashlib
 import json
 import pathlib
 import socket
@@ -176,6 +178,56 @@ def celery(checks, fleet, python, completes, fails):
         checks.passed += int(last.split()[0]) - 1
 
 
+def settings(checks, fleet, embedder):
+    with checks.that("CELERY_CONCURRENCY: each worker has so many jobs under way at once, and no more"):
+        fleet.workspace("wide")
+        for worker in fleet.workers:
+            worker.stop()
+            worker.variables["CELERY_CONCURRENCY"] = "3"
+            worker.start()
+        wanted = 3 * len(fleet.workers)
+        with embedder.being("silent"):
+            jobs = [fleet.ingest("wide", f"wide-{n}.md", report(400 + n)) for n in range(wanted + 4)]
+            under_way = "SELECT count(*) FROM mnemosyne_job WHERE status = 'processing'"
+            eventually(lambda: fleet.sql("SELECT count(*) FROM mnemosyne_job WHERE stage = 'embed' AND status = 'processing'")
+                       == [[str(wanted)]], lambda: f"under way: {fleet.sql(under_way)}, not {wanted}")
+            assert fleet.sql(under_way) == [[str(wanted)]]
+        assert {job["status"] for job in fleet.ended(jobs)} == {"completed"}
+        for worker in fleet.workers:
+            worker.stop()
+            del worker.variables["CELERY_CONCURRENCY"]
+    with checks.that("CELERY_TASK_ALWAYS_EAGER: what `app` has at hand is done inside the request, the bucket's is left to the workers"):
+        eager = fleet.role("app-eager", "app", CELERY_TASK_ALWAYS_EAGER="True").start()
+        base = eager.address + "library/api/"
+        status, body = upload(fleet, base, "wide", "eager.md", report(450))
+        assert (status, body["status"]) == (202, "completed"), (status, body)
+        content = report(451).encode()
+        fleet.put("uploads/left.md", content)
+        status, body = fleet.request("POST", "ingest/", {
+            "workspace_id": "wide", "source_ref": "daedalus:left.md", "content_hash": hashlib.sha256(content).hexdigest(),
+            "s3_key": "uploads/left.md", "filename": "left.md"}, base=base)
+        assert (status, body["status"]) == (202, "pending"), (status, body)
+        eager.stop()
+        for worker in fleet.workers:
+            worker.start()
+        assert fleet.ended([body["job_id"]])[0]["status"] == "completed"
+        assert fleet.request("DELETE", "workspaces/wide/")[0] == 204
+
+
+def upload(fleet, base, workspace, name, text):
+    """A file inside the request."""
+    mark = "part-of-an-upload"
+    parts = [f'--{mark}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+             for field, value in (("workspace_id", workspace), ("source_ref", f"upload:{name}"))]
+    parts.append(f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+                 f"Content-Type: text/markdown\r\n\r\n{text}\r\n--{mark}--\r\n")
+    credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(base + "ingest/", "".join(parts).encode(), {
+        "Authorization": f"Basic {credentials}", "Content-Type": f"multipart/form-data; boundary={mark}"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return answer.status, json.load(answer)
+
+
 def without_broker(checks, fleet):
     with checks.that("requests are accepted while the broker is away, and carried on when it is back"):
         fleet.servers["rabbitmq"].stop()
@@ -231,6 +283,7 @@ def main():
         scopes(checks, fleet)
         if len(sys.argv) > 1:
             celery(checks, fleet, sys.argv[1], completes, fails)
+        settings(checks, fleet, embedder)
         without_broker(checks, fleet)
         deletion(checks, fleet)
         draining(checks, fleet)

@@ -494,7 +494,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("False"),
         "False",
         "Whether a file is ingested at once, inside the request that asks for it, whose answer then shows how it ended. Retries \
-         are left to the workers.",
+         are left to the workers, and so are files of the bucket of Daedalus where `app` has no credentials for it.",
     ),
     Setting::new(
         WORKER,

@@ -419,6 +419,8 @@ fn settings(config: &Config) -> ServiceSettings {
             lease: LEASE,
             heartbeat: HEARTBEAT,
             always_eager: config.worker.always_eager,
+            // In a fleet only workers have its credentials.
+            reads_bucket: config.servers.daedalus.is_some() || config.servers.broker.is_none(),
         },
         turn_token_max_lifetime: config.mcp.turn_token_max_lifetime,
         audit_days: config.audit_days,

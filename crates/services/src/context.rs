@@ -102,6 +102,8 @@ pub struct IngestSettings {
     pub heartbeat: Duration,
     /// Whether a new job runs at once, inside the request that asks for it.
     pub always_eager: bool,
+    /// Whether this process can read the bucket that files are taken from; where it cannot, they are left to those who can.
+    pub reads_bucket: bool,
 }
 
 /// Settings of the use cases.

@@ -278,7 +278,11 @@ mod tests {
         assert!(seen.iter().all(|states| states.len() == 1));
 
         let before = looks.load(Ordering::SeqCst);
-        assert_eq!(look.share(Duration::ZERO, slow).await, [state(f64::from(before))], "seen anew");
+        assert_eq!(
+            look.share(Duration::ZERO, slow).await,
+            [state(f64::from(before))],
+            "seen anew"
+        );
         let old = look.share(Duration::from_secs(60), slow).await;
         assert_eq!(old, [state(f64::from(before))], "a minute is young enough");
     }

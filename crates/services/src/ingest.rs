@@ -130,7 +130,10 @@ impl Services {
         if enqueued.deduplicated {
             return Ok(enqueued);
         }
-        if self.settings.ingest.always_eager {
+        let settings = &self.settings.ingest;
+        let is_at_hand =
+            settings.reads_bucket || !matches!(enqueued.job.request.source, JobSource::BucketObject { .. });
+        if settings.always_eager && is_at_hand {
             let job = self.run_now(enqueued.job).await?;
             return Ok(Enqueued { job, ..enqueued });
         }

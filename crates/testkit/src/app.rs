@@ -428,6 +428,7 @@ pub fn service_settings() -> ServiceSettings {
             lease: Duration::from_secs(10),
             heartbeat: Duration::from_secs(2),
             always_eager: false,
+            reads_bucket: true,
         },
         turn_token_max_lifetime: Duration::from_secs(900),
         audit_days: 365,

@@ -59,7 +59,8 @@ async fn listen_in(server: String, last_words: Option<&'static [u8]>) -> (Socket
                 let mut buffer = [0; 4096];
                 while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
                     let sent = &buffer[..read];
-                    if last_words.is_some_and(|words| sent.windows(words.len()).any(|window| window == words)) {
+                    if last_words.is_some_and(|words| sent.windows(words.len()).any(|window| window == words))
+                    {
                         is_deaf.store(true, Ordering::SeqCst);
                     }
                     heard.lock().unwrap().extend_from_slice(sent);

@@ -256,8 +256,38 @@ impl Services {
                 Ok(JobEnd::Superseded)
             }
             Interrupt::Failed { failure, retry_after } => {
+                let failure = self.judged(lease, progress, failure).await?;
                 self.tell(lease, progress.update()).await?;
                 self.end_attempt(lease, failure, retry_after).await
+            }
+        }
+    }
+
+    /// A store that misses what was written says no more than that. Only where the library is really gone, the job ends;
+    /// otherwise a run that had lost its lease wrote over it, or somebody removed it, and it is written anew.
+    async fn judged(&self, lease: &Lease, progress: &Progress, failure: Failure) -> ServiceResult<Failure> {
+        if failure.code != FailureCode::LibraryGone {
+            return Ok(failure);
+        }
+        match self.knowledge.library(&lease.job.request.library_uid).await {
+            Ok(None) => Ok(failure),
+            Ok(Some(_)) => {
+                let anew = JobUpdate {
+                    checkpoints: [(run::checkpoint::STAGED.to_owned(), String::new())].into(),
+                    ..progress.update()
+                };
+                self.tell(lease, anew).await?;
+                Ok(Failure::new(
+                    FailureCode::StorageUnavailable,
+                    "A part of what was written was missing; it is written anew.",
+                ))
+            }
+            Err(error) => {
+                tracing::warn!(job = %lease.job.id, %error, "nobody can say whether the library is gone");
+                Ok(Failure::new(
+                    FailureCode::StorageUnavailable,
+                    "A store could not be reached or is full.",
+                ))
             }
         }
     }

@@ -27,7 +27,7 @@ pub(crate) mod checkpoint {
     pub(super) const ORIGINAL_SIZE: &str = "original_size";
     pub(crate) const DOCUMENT: &str = "document";
     pub(super) const TEXT: &str = "text";
-    pub(super) const STAGED: &str = "staged";
+    pub(crate) const STAGED: &str = "staged";
 }
 
 type Checkpoints = BTreeMap<String, String>;

@@ -169,7 +169,7 @@ const RELEASE: &str = "UPDATE mnemosyne_job SET status = 'pending', announced = 
     lease_holder = NULL, lease_token = NULL, lease_until = NULL \
     WHERE id = ?1 AND lease_token = ?2 AND status = 'processing'";
 const CANCEL: &str = "UPDATE mnemosyne_job SET status = 'cancelled', finished_at = ?2 \
-    WHERE id = ?1 AND (status = 'pending' OR (status = 'processing' AND stage NOT IN ('publish', 'complete')))";
+    WHERE id = ?1 AND status IN ('pending', 'processing') AND stage NOT IN ('publish', 'complete')";
 macro_rules! begin_anew {
     () => {
         "UPDATE mnemosyne_job SET status = 'pending', announced = 0, attempts = 0, failures = 0, due_at = ?2, \

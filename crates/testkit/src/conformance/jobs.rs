@@ -919,12 +919,23 @@ pub async fn a_job_in_its_last_stage_is_not_cancelled(databases: Databases) {
     );
     assert_eq!(status(jobs, &held.job.id).await, JobStatus::Cancelled);
 
-    // One that is given back waits like any other.
+    // One that waits for another attempt at its last stage may have come to its end unheard.
     enqueue(jobs, "c", "1", at(9)).await;
     let held = lease(jobs, at(9)).await;
     enter(&held, Stage::Publish, 10).await;
-    jobs.release(&held.job.id, &held.token, at(11)).await.unwrap();
-    let cancelled = other.cancel(&held.job.id, at(12)).await.unwrap().unwrap();
+    let failure = Failure::new(FailureCode::StorageUnavailable, "No answer came.");
+    jobs.fail(&held.job.id, &held.token, &failure, Some(at(20)), at(11))
+        .await
+        .unwrap();
+    let kept = other.cancel(&held.job.id, at(12)).await.unwrap().unwrap();
+    assert_eq!(kept.status, JobStatus::Pending);
+
+    // One that is given back before it waits like any other.
+    enqueue(jobs, "d", "1", at(12)).await;
+    let held = lease(jobs, at(12)).await;
+    enter(&held, Stage::Concepts, 13).await;
+    jobs.release(&held.job.id, &held.token, at(14)).await.unwrap();
+    let cancelled = other.cancel(&held.job.id, at(15)).await.unwrap().unwrap();
     assert_eq!(cancelled.status, JobStatus::Cancelled);
 }
 
