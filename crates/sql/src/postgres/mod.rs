@@ -29,8 +29,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 /// A connection that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// How long after its last use a connection is used again without asking whether it still works.
-const KNOWN_TO_WORK: Duration = Duration::from_secs(1);
+/// How long after its last use a connection is used again without asking whether it still works: less than a server needs to
+/// start again, and long where many ask.
+const KNOWN_TO_WORK: Duration = Duration::from_millis(100);
 
 /// How the database is reached.
 #[derive(Clone)]
