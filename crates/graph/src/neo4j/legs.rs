@@ -11,7 +11,7 @@ use super::database::{Database, map, number, texts};
 use super::lucene::{self, Within};
 use super::schema;
 use super::scope::{Admitted, item_admitted, library_admitted, visible_item};
-use super::vectors::{Found, leg_hit};
+use super::vectors::leg_hit;
 use crate::analysis;
 
 /// How many more chunks the full-text index is asked for than are wanted, as some may belong to items that are not
@@ -59,7 +59,7 @@ pub(super) struct Plan {
     /// The libraries inside the filter; for a vector leg only those that use its space.
     pub(super) libraries: Vec<String>,
     /// Whether these are all there are.
-    everywhere: bool,
+    pub(super) everywhere: bool,
     /// How many visible chunks are inside the filter, at the most.
     pub(super) chunks: u64,
     /// How many visible chunks there are; for a vector leg only those of its space.
@@ -159,6 +159,13 @@ async fn terms_of(text: &str, analyse: fn(&str) -> Vec<String>) -> StoreResult<V
     }
     let text = text.to_owned();
     blocking(move || analyse(&text)).await
+}
+
+/// What the full-text index found: how many it gave, and those of them that are inside the filter, best first.
+#[derive(Deserialize)]
+struct Found {
+    seen: i64,
+    hits: Vec<(String, f64)>,
 }
 
 const FULLTEXT: &str = concat!(

@@ -5,7 +5,8 @@
 //!   Nodes of our own are named `Mnemosyne…`: the version, the spaces of vectors, and why items are gone.
 //! - An item is visible where its `embedding_status` is `completed`. Each change of what is visible is one transaction
 //!   that holds the lock on its library.
-//! - Every statement is a constant, with one exception: the index of a space of vectors, whose names follow from a number.
+//! - Every statement is a constant, with one exception: those that make and ask the index of a space of vectors, whose
+//!   names follow from a number.
 //! - Transactions are tried again where the server asks for it; a server that cannot be reached is
 //!   [`StoreError::Unavailable`] at once, and the next call finds it again.
 
@@ -344,7 +345,7 @@ impl KnowledgeStore for Neo4jStore {
         limit: usize,
     ) -> StoreResult<Vec<LegHit>> {
         let names = self.spaces.find(&self.database, query.space).await?;
-        vectors::vector_leg(&self.database, names, query, filter, limit).await
+        vectors::vector_leg(&self.database, &self.spaces, names, query, filter, limit).await
     }
 
     async fn fulltext_leg(

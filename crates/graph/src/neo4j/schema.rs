@@ -185,6 +185,53 @@ const SHOW_INDEXES: &str = "SHOW INDEXES \
     owningConstraint IS NOT NULL AS unique, options.indexConfig['vector.dimensions'] AS dimension, \
     options.indexConfig['vector.similarity_function'] AS similarity";
 
+/// The property of chunks by which a vector index may narrow its own search.
+pub(super) const LIBRARY_OF_CHUNK: &str = "library_uid";
+
+impl Index {
+    /// Whether a search of this index may be narrowed to one library inside it.
+    fn narrows(&self) -> bool {
+        self.kind == "VECTOR"
+            && self
+                .properties
+                .iter()
+                .skip(1)
+                .any(|property| property == LIBRARY_OF_CHUNK)
+    }
+}
+
+/// Whether the searches of an index may be narrowed to one library: where it was made so. The server alone does not
+/// say: an index that was made on an earlier one stays as it was.
+pub(super) async fn narrows(database: &Database, name: &str) -> StoreResult<bool> {
+    let indexes = indexes(database).await?;
+    Ok(indexes.iter().any(|index| index.name == name && index.narrows()))
+}
+
+#[derive(Deserialize)]
+struct Release {
+    version: String,
+}
+
+const RELEASE: &str = "CALL dbms.components() YIELD name, versions WHERE name = 'Neo4j Kernel' \
+                       RETURN versions[0] AS version";
+
+/// From which year on the server makes vector indexes whose searches may be narrowed.
+const NARROWING_SINCE: u32 = 2026;
+
+/// Whether the server makes vector indexes whose searches may be narrowed.
+pub(super) async fn can_narrow(database: &Database) -> StoreResult<bool> {
+    let rows = database.unchecked_rows(cypher(RELEASE)).await?;
+    let release = rows.first().map(|row| row.to_strict::<Release>());
+    let release = release.transpose().map_err(super::errors::row_error)?;
+    Ok(release.is_some_and(|release| is_narrowing(&release.version)))
+}
+
+/// Releases are named by year and month (`2026.09.0`); those before were numbered (`5.26.16`).
+fn is_narrowing(version: &str) -> bool {
+    let year = version.split('.').next().and_then(|year| year.parse().ok());
+    year.is_some_and(|year: u32| year >= NARROWING_SINCE)
+}
+
 /// All indexes of the database.
 pub(super) async fn indexes(database: &Database) -> StoreResult<Vec<Index>> {
     let rows = database.unchecked_rows(cypher(SHOW_INDEXES)).await?;
@@ -355,6 +402,21 @@ async fn wait_online(database: &Database) -> StoreResult<()> {
                 tokio::time::sleep(INDEX_PAUSE).await;
             }
             other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_narrowing;
+
+    #[test]
+    fn a_release_of_2026_or_later_narrows_inside_its_indexes() {
+        for version in ["2026.01.0", "2026.09.0", "2026.01-aura", "2027.1.2"] {
+            assert!(is_narrowing(version), "{version}");
+        }
+        for version in ["5.26.16", "5.27-aura", "2025.12.1", "", "unknown"] {
+            assert!(!is_narrowing(version), "{version}");
         }
     }
 }

@@ -122,11 +122,16 @@ impl Admitted {
 
     /// The statement with the parameters of the conditions; further ones are added by the caller.
     pub(super) fn query(&self, text: &'static str) -> Query {
+        self.applied_to(cypher(text))
+    }
+
+    /// As [`Admitted::query`], for a statement that is no constant.
+    pub(super) fn applied_to(&self, query: Query) -> Query {
         let libraries = self
             .libraries
             .as_ref()
             .map(|libraries| texts(libraries.iter().map(String::as_str)));
-        cypher(text)
+        query
             .param("scoped", self.scoped)
             .param("workspace", self.workspace.as_deref())
             .param("libraries", libraries)

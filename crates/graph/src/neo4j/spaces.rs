@@ -65,10 +65,13 @@ impl Names {
     }
 }
 
-/// The numbers of the spaces that this process has met. A number never changes.
+/// What this process knows of spaces and their indexes.
 #[derive(Debug, Default)]
 pub(super) struct Spaces {
+    /// The numbers of the spaces that it has met. A number never changes.
     known: RwLock<HashMap<VectorSpace, i64>>,
+    /// Whether the searches of an index may be narrowed to a library, by its name.
+    narrowing: RwLock<HashMap<String, bool>>,
 }
 
 impl Spaces {
@@ -89,6 +92,33 @@ impl Spaces {
         let number = registered.get(space).copied();
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = registered;
         Ok(number.map(Names::of))
+    }
+
+    /// Whether the searches of an index may be narrowed to a library.
+    pub(super) async fn narrows(&self, database: &Database, index: &str) -> StoreResult<bool> {
+        let known = self
+            .narrowing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(index)
+            .copied();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let narrows = schema::narrows(database, index).await?;
+        self.narrowing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(index.to_owned(), narrows);
+        Ok(narrows)
+    }
+
+    /// Forgets what is known of an index, which somebody may have made anew.
+    pub(super) fn forget(&self, index: &str) {
+        self.narrowing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(index);
     }
 
     /// The names of a space, which is given a number and an index where it is new. `system` is the space of the system
@@ -194,11 +224,17 @@ fn with_space(text: &'static str, space: &VectorSpace) -> Query {
         .param("dimension", number(space.dimension))
 }
 
-/// Makes the index of a space where it is missing. Names of properties and indexes are no parameters in Cypher: this
-/// statement is made of the space's number and its dimension, and of nothing else.
+/// Makes the index of a space where it is missing, so that its searches may be narrowed to a library where the server can
+/// do that. One that is there stays as it is. Names of properties and indexes are no parameters in Cypher: this statement
+/// is made of the space's number and its dimension, and of nothing else.
 pub(super) async fn make_index(database: &Database, number: i64, dimension: usize) -> StoreResult<()> {
+    let (language, narrowed) = if schema::can_narrow(database).await? {
+        ("CYPHER 25 ", format!(" WITH [n.{}]", schema::LIBRARY_OF_CHUNK))
+    } else {
+        ("", String::new())
+    };
     let command = format!(
-        "CREATE VECTOR INDEX {} IF NOT EXISTS FOR (n:Chunk) ON (n.{}) OPTIONS {{indexConfig: \
+        "{language}CREATE VECTOR INDEX {} IF NOT EXISTS FOR (n:Chunk) ON (n.{}){narrowed} OPTIONS {{indexConfig: \
          {{`vector.dimensions`: {dimension}, `vector.similarity_function`: 'cosine', \
          `vector.quantization.enabled`: {}}}}}",
         index_name(number),

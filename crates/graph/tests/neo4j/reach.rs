@@ -1,18 +1,16 @@
 //! A server that is away, comes back, or refuses the login.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _, LibraryFilter, LibraryUpdate};
 use mnemosyne_domain::{PageRequest, Refusal, StoreError};
 use mnemosyne_testkit::tls::in_front_of;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::support::{connect, fresh, new_library, now, settings, space};
+use super::support::{connect, fresh, listen_in, new_library, now, settings, space};
 
 /// Hands every connection on to the server, until it is aborted; then all of them are cut.
 fn forward(listener: TcpListener, server: String) -> JoinHandle<()> {
@@ -30,46 +28,6 @@ fn forward(listener: TcpListener, server: String) -> JoinHandle<()> {
             });
         }
     })
-}
-
-/// Hands every connection on to the server; returns the address, and what clients have sent so far. Once a client has sent
-/// `last_words`, it hears nothing more.
-async fn listen_in(server: String, last_words: Option<&'static [u8]>) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let sent = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&sent);
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = TcpStream::connect(&server).await.unwrap();
-            let heard = Arc::clone(&heard);
-            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-                (near.into_split(), far.into_split());
-            let is_deaf = Arc::new(AtomicBool::new(false));
-            let deaf = Arc::clone(&is_deaf);
-            tokio::spawn(async move {
-                let mut buffer = [0; 4096];
-                while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
-                    if !deaf.load(Ordering::SeqCst) {
-                        to_client.write_all(&buffer[..read]).await.unwrap();
-                    }
-                }
-            });
-            tokio::spawn(async move {
-                let mut buffer = [0; 4096];
-                while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                    let sent = &buffer[..read];
-                    if last_words.is_some_and(|words| sent.windows(words.len()).any(|window| window == words))
-                    {
-                        is_deaf.store(true, Ordering::SeqCst);
-                    }
-                    heard.lock().unwrap().extend_from_slice(sent);
-                    to_server.write_all(&buffer[..read]).await.unwrap();
-                }
-            });
-        }
-    });
-    (address, sent)
 }
 
 /// How often the message RESET of Bolt is among these bytes.

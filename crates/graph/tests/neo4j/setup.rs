@@ -3,7 +3,9 @@
 use mnemosyne_domain::StoreError;
 use mnemosyne_domain::ports::{Health as _, KnowledgeStore as _};
 
-use super::support::{connect, empty, fresh, library, number, publish, run, server, settings, space};
+use super::support::{
+    connect, empty, fresh, library, narrows, number, publish, run, server, settings, space, texts,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graph_without_schema_is_said_to_have_none_and_several_set_it_up_at_once() {
@@ -58,7 +60,7 @@ async fn the_indexes_of_the_deployment_are_there() {
         (
             "vectors of chunks",
             "name = 'chunk_embedding_index' AND type = 'VECTOR' AND labelsOrTypes = ['Chunk'] \
-             AND properties = ['embedding'] AND options.indexConfig['vector.dimensions'] = 48 \
+             AND properties[0] = 'embedding' AND options.indexConfig['vector.dimensions'] = 48 \
              AND toLower(options.indexConfig['vector.similarity_function']) = 'cosine'",
         ),
         (
@@ -143,6 +145,45 @@ async fn an_index_that_somebody_else_made_is_taken_where_it_fits() {
     assert!(
         matches!(&refused, Err(StoreError::Schema(said)) if said.contains("47")),
         "{refused:?}"
+    );
+}
+
+/// What the indexes over the vectors of chunks know, in the order of their names.
+const INDEXED: &str = "SHOW INDEXES YIELD name, type, labelsOrTypes, properties \
+    WHERE type = 'VECTOR' AND labelsOrTypes = ['Chunk'] \
+    RETURN name + ': ' + reduce(all = '', one IN properties | all + one + ' ') AS n ORDER BY name";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_knows_the_libraries_of_chunks_where_the_server_can_and_one_that_is_there_stays() {
+    let _turn = empty().await;
+    let graph = server();
+    let other = space("another", 16);
+    run(
+        &graph,
+        "CREATE VECTOR INDEX chunk_embedding_index FOR (c:Chunk) ON (c.embedding) OPTIONS {indexConfig: \
+         {`vector.dimensions`: 48, `vector.similarity_function`: 'cosine'}}",
+    )
+    .await;
+    let store = connect(settings());
+    store.setup().await.unwrap();
+    library(&store, "L", None, &other).await;
+    let own = if narrows(&graph).await { "library_uid " } else { "" };
+    assert_eq!(
+        texts(&graph, INDEXED).await,
+        [
+            format!("chunk_embedding_1_index: embedding_1 {own}"),
+            "chunk_embedding_index: embedding ".to_owned()
+        ]
+    );
+    // Whoever drops it has it made anew.
+    run(&graph, "DROP INDEX chunk_embedding_index").await;
+    store.setup().await.unwrap();
+    assert_eq!(
+        texts(&graph, INDEXED).await,
+        [
+            format!("chunk_embedding_1_index: embedding_1 {own}"),
+            format!("chunk_embedding_index: embedding {own}")
+        ]
     );
 }
 

@@ -1,5 +1,9 @@
 //! An empty database for each test, and items to put into it.
 
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as Lock};
+
 use chrono::{DateTime, Utc};
 use mnemosyne_domain::ports::{ChunkVector, KnowledgeStore as _, PublishOutcome};
 use mnemosyne_domain::{
@@ -8,6 +12,8 @@ use mnemosyne_domain::{
 };
 use mnemosyne_graph::neo4j::{Neo4jSettings, Neo4jStore};
 use neo4rs::{ConfigBuilder, Graph, Query};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, MutexGuard};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -53,7 +59,7 @@ pub(crate) async fn number(graph: &Graph, text: &str) -> i64 {
     rows.next().await.unwrap().unwrap().get("n").unwrap()
 }
 
-async fn texts(graph: &Graph, text: &str) -> Vec<String> {
+pub(crate) async fn texts(graph: &Graph, text: &str) -> Vec<String> {
     let mut rows = graph.execute(Query::new(text.to_owned())).await.unwrap();
     let mut found = Vec::new();
     while let Some(row) = rows.next().await.unwrap() {
@@ -86,6 +92,62 @@ pub(crate) async fn fresh() -> (Neo4jStore, MutexGuard<'static, ()>) {
     let store = connect(settings());
     store.setup().await.unwrap();
     (store, turn)
+}
+
+/// What clients have sent so far.
+pub(crate) type Sent = Arc<Lock<Vec<u8>>>;
+
+/// Hands every connection on to the server; returns the address, and what clients have sent so far. Once a client has sent
+/// `last_words`, it hears nothing more.
+pub(crate) async fn listen_in(server: String, last_words: Option<&'static [u8]>) -> (SocketAddr, Sent) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sent = Sent::default();
+    let heard = Arc::clone(&sent);
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&server).await.unwrap();
+            let heard = Arc::clone(&heard);
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (near.into_split(), far.into_split());
+            let is_deaf = Arc::new(AtomicBool::new(false));
+            let deaf = Arc::clone(&is_deaf);
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                    if !deaf.load(Ordering::SeqCst) {
+                        to_client.write_all(&buffer[..read]).await.unwrap();
+                    }
+                }
+            });
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+                    let sent = &buffer[..read];
+                    if last_words.is_some_and(|words| sent.windows(words.len()).any(|window| window == words))
+                    {
+                        is_deaf.store(true, Ordering::SeqCst);
+                    }
+                    heard.lock().unwrap().extend_from_slice(sent);
+                    to_server.write_all(&buffer[..read]).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, sent)
+}
+
+/// Whether the server makes indexes of vectors that narrow a search to a library.
+pub(crate) async fn narrows(graph: &Graph) -> bool {
+    let versions =
+        "CALL dbms.components() YIELD name, versions WHERE name = 'Neo4j Kernel' RETURN versions[0] AS n";
+    let year: u32 = texts(graph, versions).await[0]
+        .split('.')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    year >= 2026
 }
 
 pub(crate) fn now() -> DateTime<Utc> {
