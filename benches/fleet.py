@@ -197,24 +197,27 @@ class Bench:
         self.tell("pause/600000")
         url = self.stack.app.address + "library/api/ingest/"
 
-        def request(number):
-            return json.dumps({**json.loads(lines[0]), "source_ref": f"queued:{number}"})
-
-        def sent(requests, jobs):
+        def queue(workspace, numbers):
+            requests = [json.dumps({**json.loads(lines[0]), "workspace_id": workspace, "source_ref": f"queued:{number}"})
+                        for number in numbers]
             answer = self.load("posts", "--connections", 4, url, lines=requests)
             assert answer["failed"] == 0, answer
             fleet.eventually(lambda: self.stack.sql(
                 "SELECT count(*) FROM mnemosyne_job WHERE status = 'pending' AND NOT announced") == [["0"]], "not announced")
+            return answer["requests"] / answer["seconds"]
+
+        # Everything has been done so often before the first look that what differs afterwards is the number of jobs.
+        many = 10_000
+        self.stack.workspace("before")
+        queue("before", range(many))
+        assert self.stack.request("DELETE", "workspaces/before/")[0] == 204
+        self.stack.workspace("queued")
+        for jobs in (100, many):
+            rate = queue("queued", range(self.open_jobs(), jobs))
             time.sleep(3)
             assert self.open_jobs() == jobs, self.open_jobs()
             figures = ", ".join(f"{role.name} {memory(role.process.pid):.1f} MB" for role in (self.stack.app, *self.stack.workers))
-            print(f"queued: {jobs:>6} jobs: {figures} (PSS); "
-                  f"answered {answer['requests'] / answer['seconds']:.0f} requests/s")
-
-        # As many requests each time, so that what differs is the number of jobs.
-        many = 10_000
-        sent([request(number % 100) for number in range(many)], 100)
-        sent([request(number) for number in range(many)], many)
+            print(f"queued: {jobs:>6} jobs: {figures} (PSS); accepted {rate:.0f} requests/s")
 
     def reads(self):
         lines = self.requests("read", 50)
