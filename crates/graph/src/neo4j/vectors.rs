@@ -192,7 +192,8 @@ pub(super) async fn vector_leg(
         let found = match narrowed(database, spaces, &names, &admitted, &plan).await? {
             Some(search) => match ask(database, &prepared(search), enough(limit), limit).await {
                 // Somebody has made the index anew, without the library: then it is asked as such.
-                Err(StoreError::Schema(_) | StoreError::Corrupt(_)) => {
+                Err(error @ (StoreError::Schema(_) | StoreError::Corrupt(_))) => {
+                    tracing::warn!(%error, index = %names.index, "a search inside an index was refused; all of it is asked");
                     spaces.forget(&names.index);
                     None
                 }
