@@ -248,6 +248,15 @@ async fn every_event_is_written_down_with_who_did_it_to_what_and_from_where() {
     assert_eq!(titles.len(), AuditEvent::ALL.len(), "each has its own words");
 }
 
+#[test]
+fn every_event_is_documented() {
+    let documented = include_str!("../../../../docs/permissions.md");
+    for event in AuditEvent::ALL {
+        let row = format!("| `{}` | ", event.as_str());
+        assert_eq!(documented.matches(&row).count(), 1, "{event:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_old_password_is_a_failure_to_sign_in() {
     let app = TestApp::start().await;
