@@ -125,6 +125,19 @@ async fn a_schema_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
+async fn a_value_that_it_cannot_hold_is_no_outage() {
+    let databases = databases().await;
+    let database = databases.first.as_ref();
+    let looked_for = database.user_by_name("a\0b").await;
+    assert!(
+        matches!(looked_for, Err(StoreError::Unstorable(_))),
+        "{looked_for:?}"
+    );
+    let kept = database.set_setting("x", "a\0b").await;
+    assert!(matches!(kept, Err(StoreError::Unstorable(_))), "{kept:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_reached_is_unavailable_and_says_why() {
     let mut wrong = settings("postgres");
     wrong.password = "not the password".to_owned();
