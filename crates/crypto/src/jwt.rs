@@ -381,6 +381,7 @@ mod tests {
             (json!({"jti": 7}), InvalidClaim("jti")),
             (json!({"jti": ""}), InvalidClaim("jti")),
             (json!({"jti": "j".repeat(257)}), InvalidClaim("jti")),
+            (json!({"jti": "a\u{0}b"}), InvalidClaim("jti")),
             (json!({"ws": 7}), InvalidClaim("ws")),
             (json!({"ws": null}), InvalidClaim("ws")),
             (json!({"ws": ["w1"]}), InvalidClaim("ws")),
