@@ -341,7 +341,8 @@ async fn a_refused_bearer_is_named_where_it_was_one_of_ours() {
     let refused = entries(&app, AuditEvent::BearerRefused).await;
     let of = |subject: &str| refused.iter().filter(|entry| entry.subject == subject).count();
     let named = format!("found ({}…)", made.stored.prefix);
-    assert_eq!((of(&named), of("")), (1, 1), "{refused:?}");
+    // Two where an hour, or with it a row, ends in between.
+    assert!((1..=2).contains(&of(&named)) && of("") == 1, "{refused:?}");
     let shown = format!("{refused:?}");
     assert!(!shown.contains(&made.token) && !shown.contains("x.y.z"));
 }
