@@ -20,7 +20,7 @@ pub(crate) struct CoreSection {
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<CoreSection> {
     let data = reader.text("MNEMOSYNE_DATA").map(PathBuf::from);
     let secret_key = reader.secret("SECRET_KEY");
-    let secret_key_fallbacks = reader.list("SECRET_KEY_FALLBACKS", "a text", |key| Some(Secret::new(key)));
+    let secret_key_fallbacks = secret_key_fallbacks(reader);
     let provider_keys = reader.list(
         "LLM_API_SECRETS_ENCRYPTION_KEY",
         "a Fernet key: 32 bytes in base64url, which are 44 characters",
@@ -40,6 +40,14 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<CoreSection> {
         time_zone: time_zone?,
         language_code: language_code?,
     })
+}
+
+/// The keys in the list, and the value as a whole where there is more than one: a key may hold a comma itself.
+fn secret_key_fallbacks(reader: &mut Reader<'_>) -> Vec<Secret> {
+    let mut keys = reader.list("SECRET_KEY_FALLBACKS", "a text", |key| Some(Secret::new(key)));
+    let whole = reader.secret("SECRET_KEY_FALLBACKS");
+    keys.extend(whole.filter(|whole| whole.expose().contains(',')));
+    keys
 }
 
 /// The shape of a key as Python's `Fernet.generate_key()` writes it; plain base64 and a missing `=` are taken, too.
@@ -110,8 +118,11 @@ mod tests {
         };
         assert_eq!(
             exposed(&config.secret_key_fallbacks),
-            ["hunter-one", "hunter-two"]
+            ["hunter-one", "hunter-two", "hunter-one, hunter-two"],
+            "one key may hold a comma"
         );
+        let alone = read(&[("SECRET_KEY_FALLBACKS", "hunter-one")]);
+        assert_eq!(exposed(&alone.secret_key_fallbacks), ["hunter-one"]);
         assert_eq!(exposed(&config.provider_keys), [first, second]);
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter") && !shown.contains("cw_"), "{shown}");

@@ -71,6 +71,37 @@ impl fmt::Display for IpNetwork {
     }
 }
 
+/// The address of the real client. Walks from the connection outwards through what the proxies have written into
+/// `X-Forwarded-For` (in order; each value a list by comma), as long as the address that speaks is a trusted proxy. What an
+/// untrusted address claims of those before it is not believed. `None` where it cannot be told.
+pub fn real_client<'h>(
+    peer: IpAddr,
+    forwarded_for: impl IntoIterator<Item = &'h str>,
+    trusted_proxies: &[IpNetwork],
+) -> Option<IpAddr> {
+    let hops: Vec<&str> = forwarded_for
+        .into_iter()
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let mut current = peer.to_canonical();
+    for hop in hops.into_iter().rev() {
+        if !trusted_proxies.iter().any(|network| network.contains(current)) {
+            return Some(current);
+        }
+        current = parse_hop(hop)?.to_canonical();
+    }
+    Some(current)
+}
+
+/// An address as proxies write it, some of them with a port.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    hop.parse()
+        .ok()
+        .or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<HttpSection> {
     let allowed_hosts = reader.list(
         "ALLOWED_HOSTS",

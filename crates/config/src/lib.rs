@@ -35,7 +35,7 @@ pub use env_example::env_example;
 pub use environment::{Environment, MapEnvironment, ProcessEnvironment};
 pub use error::{ConfigErrors, Problem};
 pub use files::FilesSection;
-pub use http::{HttpSection, IpNetwork};
+pub use http::{HttpSection, IpNetwork, real_client};
 pub use logging::{LogFormat, LogLevel, LoggingSection};
 pub use markdown::settings_markdown;
 pub use mcp::McpSection;

@@ -178,8 +178,9 @@ pub const SETTINGS: &[Setting] = &[
         Roles::ALL,
         None,
         "the-long-random-text-that-was-there-before",
-        "Former values of `SECRET_KEY`: what they sealed can still be read, and sessions under them go on. `mnemosyne \
-         rotate_secrets` seals with the current key; afterwards they can go.",
+        "Former values of `SECRET_KEY`, by comma: what they sealed can still be read, and sessions under them go on. \
+         `mnemosyne rotate_secrets` seals with the current key; afterwards they can go. A value with a comma is also taken \
+         for one key as it stands, so a key that holds one must be the only one.",
     )
     .secret(),
     Setting::new(

@@ -30,7 +30,7 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// A `kid` has 1 to this many characters.
 pub const MAX_KID_CHARACTERS: usize = 128;
 
-/// A `jti` has 1 to this many characters.
+/// A `jti` has 1 to this many characters, none of them a control character.
 pub const MAX_JTI_CHARACTERS: usize = 256;
 
 /// The least length of a key: that of the hash (RFC 7518, section 3.2).
@@ -136,10 +136,9 @@ pub fn verify(
     }
     let expires_at = check_times(&claims, now, max_lifetime)?;
     let jti = text_claim(&claims, "jti")?;
-    if jti
-        .as_ref()
-        .is_some_and(|jti| jti.is_empty() || jti.chars().count() > MAX_JTI_CHARACTERS)
-    {
+    if jti.as_ref().is_some_and(|jti| {
+        !(1..=MAX_JTI_CHARACTERS).contains(&jti.chars().count()) || jti.chars().any(char::is_control)
+    }) {
         return Err(JwtError::InvalidClaim("jti"));
     }
     let workspace = text_claim(&claims, "ws")?.filter(|workspace| !workspace.is_empty());
@@ -382,6 +381,7 @@ mod tests {
             (json!({"jti": 7}), InvalidClaim("jti")),
             (json!({"jti": ""}), InvalidClaim("jti")),
             (json!({"jti": "j".repeat(257)}), InvalidClaim("jti")),
+            (json!({"jti": "a\u{0}b"}), InvalidClaim("jti")),
             (json!({"ws": 7}), InvalidClaim("ws")),
             (json!({"ws": null}), InvalidClaim("ws")),
             (json!({"ws": ["w1"]}), InvalidClaim("ws")),

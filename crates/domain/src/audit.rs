@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 pub enum AuditEvent {
     /// Somebody signed in.
     SignedIn,
-    /// A name and a password were refused.
+    /// A name and a password were refused, or the old password of somebody who wanted a new one.
     SignInFailed,
     /// A session was ended by its owner.
     SignedOut,
@@ -29,19 +29,27 @@ pub enum AuditEvent {
     KeyCreated,
     /// Signing keys were retired.
     KeysRetired,
+    /// Stored secrets were sealed with the keys of today.
+    SecretsRotated,
+    /// A bearer of MCP was refused.
+    BearerRefused,
     /// A server of models, its key or one of its models was registered, changed or removed.
     ModelsChanged,
     /// A library was deleted.
     LibraryDeleted,
+    /// A collection was deleted with its items.
+    CollectionDeleted,
     /// An item was deleted.
     ItemDeleted,
     /// The original of an item was handed out.
     OriginalDownloaded,
+    /// The whole text of an item was handed out.
+    TextDownloaded,
 }
 
 impl AuditEvent {
     /// Every event.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::SignedIn,
         Self::SignInFailed,
         Self::SignedOut,
@@ -54,10 +62,14 @@ impl AuditEvent {
         Self::TokenRevoked,
         Self::KeyCreated,
         Self::KeysRetired,
+        Self::SecretsRotated,
+        Self::BearerRefused,
         Self::ModelsChanged,
         Self::LibraryDeleted,
+        Self::CollectionDeleted,
         Self::ItemDeleted,
         Self::OriginalDownloaded,
+        Self::TextDownloaded,
     ];
 
     /// The word on the wire and in stores.
@@ -75,10 +87,14 @@ impl AuditEvent {
             Self::TokenRevoked => "token_revoked",
             Self::KeyCreated => "key_created",
             Self::KeysRetired => "keys_retired",
+            Self::SecretsRotated => "secrets_rotated",
+            Self::BearerRefused => "bearer_refused",
             Self::ModelsChanged => "models_changed",
             Self::LibraryDeleted => "library_deleted",
+            Self::CollectionDeleted => "collection_deleted",
             Self::ItemDeleted => "item_deleted",
             Self::OriginalDownloaded => "original_downloaded",
+            Self::TextDownloaded => "text_downloaded",
         }
     }
 

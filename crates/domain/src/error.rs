@@ -198,6 +198,10 @@ pub enum StoreError {
     /// mended the settings or the server.
     #[error("unavailable: {1}")]
     Refused(Refusal, String),
+    /// A value that the store cannot hold, or cannot look for: PostgreSQL keeps no NUL in a text, say. Trying again does not
+    /// help.
+    #[error("unstorable: {0}")]
+    Unstorable(String),
     /// The store holds something it cannot: a defect.
     #[error("corrupt: {0}")]
     Corrupt(String),

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::Uri;
+use mnemosyne_config::IpNetwork;
 use mnemosyne_domain::{LibraryType, Tool};
 use mnemosyne_services::Services;
 use rmcp::ErrorData;
@@ -24,6 +25,7 @@ use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::{self, AuthState, Caller};
+use crate::client;
 use crate::hosts::{self, AllowedHosts};
 use crate::limits::{self, Bounds, McpLimits};
 use crate::tools;
@@ -36,6 +38,8 @@ const MAX_REQUEST_BYTES: usize = 256 * 1024;
 pub struct McpSettings {
     /// `ALLOWED_HOSTS`.
     pub allowed_hosts: Vec<String>,
+    /// `MNEMOSYNE_TRUSTED_PROXIES`: whose word on the client's address counts.
+    pub trusted_proxies: Vec<IpNetwork>,
     /// `MCP_REQUIRE_AUTH`.
     pub require_auth: bool,
     /// How much at once, and for how long.
@@ -74,6 +78,7 @@ fn router(services: Arc<Services>, settings: McpSettings) -> Router {
         require_auth: settings.require_auth,
         strangers_body: settings.limits.strangers_body,
     };
+    let trusted: Arc<[IpNetwork]> = settings.trusted_proxies.into();
     let allowed = AllowedHosts::new(&settings.allowed_hosts);
     let protocol = Router::new()
         .route_service("/mcp", service)
@@ -88,6 +93,7 @@ fn router(services: Arc<Services>, settings: McpSettings) -> Router {
         .route("/live/", get(live))
         .with_state(services)
         .merge(protocol)
+        .layer(middleware::from_fn_with_state(trusted, client::note))
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(log))
         .fallback(not_found)

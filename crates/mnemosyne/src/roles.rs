@@ -116,6 +116,7 @@ impl Roles {
     pub(crate) fn mcp(&mut self, context: &Context, listener: TcpListener) {
         let settings = McpSettings {
             allowed_hosts: context.config.http.allowed_hosts.clone(),
+            trusted_proxies: context.config.http.trusted_proxies.clone(),
             require_auth: context.config.mcp.require_auth,
             limits: McpLimits::default(),
             stop: self.stop.clone(),

@@ -13,10 +13,12 @@ use crate::operators::has_usable_password;
 use crate::permission::{self, Action};
 use crate::throttle::Buckets;
 use crate::users::kind_of;
-use crate::validate::Problems;
+use crate::validate::{Problems, has_control};
 
 /// How often `ensure_service_user` looks again where somebody else was faster.
 const ENSURE_ATTEMPTS: u32 = 3;
+/// The word for an account that may not sign in.
+const INACTIVE: &str = "account_inactive";
 /// Django's `SESSION_COOKIE_AGE`: two weeks.
 pub const SESSION_AGE: TimeDelta = TimeDelta::days(14);
 
@@ -114,6 +116,14 @@ impl Services {
         self.check_in_turn(turn, username, password, way, |_| ()).await
     }
 
+    /// The user of this name. What holds a control character is nobody's name, whatever a store makes of it.
+    pub(crate) async fn user_of_name(&self, username: &str) -> ServiceResult<Option<User>> {
+        if has_control(username) {
+            return Ok(None);
+        }
+        Ok(self.relational.user_by_name(username).await?)
+    }
+
     /// The turn to check a password, for a name that need not wait.
     pub(crate) async fn turn_to_check(&self, buckets: &Buckets) -> ServiceResult<SemaphorePermit<'_>> {
         self.require_patience(buckets).await?;
@@ -133,7 +143,7 @@ impl Services {
         on_success: impl FnOnce(&User),
     ) -> ServiceResult<User> {
         let buckets = Buckets::of(username);
-        let user = self.relational.user_by_name(username).await?;
+        let user = self.user_of_name(username).await?;
         let encoded = user.as_ref().map(|user| user.password.clone());
         let verdict = Self::verify_beside(&permit, password, encoded).await?;
         let is_right = matches!(verdict, Verdict::Right | Verdict::RightButWeak);
@@ -300,7 +310,8 @@ impl Services {
     }
 
     /// Makes sure that a service account is there and has this password; idempotent (seed §3.3). A user of that name becomes
-    /// one, unless it is an administrator: that has a person behind it.
+    /// one, unless it is an administrator: that has a person behind it. A deactivated one is a conflict: it would be let in
+    /// with no password.
     pub async fn ensure_service_user(
         &self,
         caller: &Principal,
@@ -314,6 +325,7 @@ impl Services {
         }
         for _ in 1..ENSURE_ATTEMPTS {
             match self.ensure_once(caller, &username, password).await {
+                Err(error @ ServiceError::Conflict { code: INACTIVE, .. }) => return Err(error),
                 // Somebody else was faster, another run of the same command perhaps: what is there now decides.
                 Err(ServiceError::Conflict { .. }) => {}
                 done => return done,
@@ -333,6 +345,17 @@ impl Services {
                 .await?;
             return Ok(Ensured::Created);
         };
+        if !user.is_active {
+            return Err(ServiceError::Conflict {
+                code: INACTIVE,
+                message: format!(
+                    "The account {username:?} is deactivated, and cannot sign in with any password; nothing was changed. \
+                     Activate it under People, or by PATCH /library/api/users/{}/ with {{\"is_active\": true}}, and run \
+                     this again.",
+                    user.id.0
+                ),
+            });
+        }
         let is_new_service = !user.is_service && !user.is_superuser;
         if is_new_service {
             let mark = UserChange {
@@ -377,8 +400,7 @@ impl Services {
             return Err(ServiceError::field("password", "This field is required."));
         }
         let user = self
-            .relational
-            .user_by_name(username)
+            .user_of_name(username)
             .await?
             .ok_or(ServiceError::NotFound("user"))?;
         self.replaced_password(user, password).await?;
@@ -499,8 +521,7 @@ impl Services {
     /// The user of this name.
     pub async fn user_by_name(&self, caller: &Principal, username: &str) -> ServiceResult<User> {
         permission::require(caller, Action::Administer)?;
-        self.relational
-            .user_by_name(username)
+        self.user_of_name(username)
             .await?
             .ok_or(ServiceError::NotFound("user"))
     }

@@ -132,6 +132,7 @@ impl Services {
             if let Some(user) = self.user_of(username, &found.fingerprint).await? {
                 if found.is_old {
                     self.note_basic(digest, &user).await?;
+                    self.count_presence(&Buckets::of(username)).await?;
                 }
                 return Ok(principal(&user));
             }
@@ -163,7 +164,7 @@ impl Services {
 
     /// The user of this name, where it is active and has the password hash that was checked.
     async fn user_of(&self, username: &str, checked: &Sha256Digest) -> ServiceResult<Option<User>> {
-        let user = self.relational.user_by_name(username).await?;
+        let user = self.user_of_name(username).await?;
         Ok(user.filter(|user| user.is_active && fingerprint(user) == *checked))
     }
 

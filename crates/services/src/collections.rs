@@ -2,7 +2,8 @@
 
 use mnemosyne_domain::ports::{ItemFilter, ItemOrder, Removed};
 use mnemosyne_domain::{
-    Collection, CollectionUid, EmbeddingStatus, ItemUid, LibraryUid, Page, PageRequest, Principal, StoreError,
+    AuditEvent, Collection, CollectionUid, EmbeddingStatus, ItemUid, LibraryUid, Page, PageRequest,
+    Principal, StoreError,
 };
 
 use crate::context::Services;
@@ -129,6 +130,9 @@ impl Services {
             .ok_or(ServiceError::NotFound("collection"))?;
         self.relational.delete_jobs_of_items(&removed.items).await?;
         self.release_items(&removed.items).await?;
+        let detail = format!("{}, {} items", collection.name, removed.items.len());
+        self.audited(caller, AuditEvent::CollectionDeleted, uid.as_str(), &detail)
+            .await;
         Ok(removed)
     }
 

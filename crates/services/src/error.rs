@@ -66,6 +66,13 @@ impl From<StoreError> for ServiceError {
             StoreError::Unavailable(text) | StoreError::Refused(_, text) | StoreError::Schema(text) => {
                 Self::Unavailable(text)
             }
+            StoreError::Unstorable(text) => {
+                tracing::warn!(error = text, "a request holds what the database cannot");
+                Self::field(
+                    "non_field_errors",
+                    "A value cannot be stored: a control character, perhaps.",
+                )
+            }
             StoreError::Corrupt(text) => Self::Internal(text),
         }
     }

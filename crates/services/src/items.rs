@@ -110,12 +110,20 @@ impl Services {
             .ok_or(ServiceError::NotFound("chunk"))
     }
 
-    /// The extracted text of an item.
+    /// The extracted text of an item, as a whole: that it was handed out is written down.
     pub async fn item_text(&self, caller: &Principal, uid: &ItemUid) -> ServiceResult<String> {
         let item = self.item(caller, uid).await?;
         let bytes = self.blobs.get(&item.text_digest).await?;
-        String::from_utf8(bytes.to_vec())
-            .map_err(|_| ServiceError::Internal(format!("the text of item {uid} is not UTF-8")))
+        let text = String::from_utf8(bytes.to_vec())
+            .map_err(|_| ServiceError::Internal(format!("the text of item {uid} is not UTF-8")))?;
+        self.audited_often(
+            &audit::actor(caller),
+            AuditEvent::TextDownloaded,
+            uid.as_str(),
+            &item.filename,
+        )
+        .await;
+        Ok(text)
     }
 
     /// The blocks of an item's document that stand in a stretch of its extracted text, ascending; their offsets count in

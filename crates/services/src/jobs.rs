@@ -20,6 +20,16 @@ impl Services {
         page: PageRequest,
     ) -> ServiceResult<Page<Job>> {
         permission::require(caller, Action::Ingest)?;
+        if filter
+            .name_contains
+            .as_ref()
+            .is_some_and(|name| name.contains('\0'))
+        {
+            return Ok(Page {
+                total: 0,
+                rows: Vec::new(),
+            });
+        }
         Ok(self.relational.jobs(filter, page).await?)
     }
 

@@ -29,6 +29,18 @@ pub(crate) fn network(address: Option<IpAddr>) -> String {
     }
 }
 
+/// The 48 bits of an IPv6 address that one site has, which are 65,536 networks; `None` where there is nothing above the
+/// network.
+pub(crate) fn site(address: Option<IpAddr>) -> Option<String> {
+    match address?.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            Some(format!("{a:x}:{b:x}:{c:x}::/48"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +53,17 @@ mod tests {
         assert_eq!(network("2001:db8:1:2:3::4"), network("2001:db8:1:2::9"));
         assert_ne!(network("2001:db8:1:2::9"), network("2001:db8:1:3::9"));
         assert_eq!(network("x"), "unknown");
+    }
+
+    #[test]
+    fn the_networks_of_one_site_are_told_from_those_of_another() {
+        let site = |text: &str| site(text.parse().ok());
+        assert_eq!(site("2001:db8:1:2::9").as_deref(), Some("2001:db8:1::/48"));
+        assert_eq!(site("2001:db8:1:2::9"), site("2001:db8:1:ffff::1"));
+        assert_ne!(site("2001:db8:1:2::9"), site("2001:db8:2:2::9"));
+        for none in ["192.0.2.7", "::ffff:192.0.2.7", "x"] {
+            assert_eq!(site(none), None, "{none}");
+        }
     }
 
     #[tokio::test]

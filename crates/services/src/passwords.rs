@@ -110,6 +110,9 @@ impl Services {
             is_right
         };
         if !is_right {
+            let username = &user.username;
+            self.audited_often(username, AuditEvent::SignInFailed, username, "old password")
+                .await;
             return Err(ServiceError::field(
                 "old_password",
                 "Your old password was entered incorrectly. Please enter it again.",

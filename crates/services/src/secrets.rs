@@ -9,7 +9,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use mnemosyne_crypto::fernet::Key;
-use mnemosyne_domain::{ApiKey, Principal, Provider, ProviderKey};
+use mnemosyne_domain::{ApiKey, AuditEvent, Principal, Provider, ProviderKey};
 
 use crate::context::{SecretKey, Services};
 use crate::error::ServiceResult;
@@ -147,6 +147,16 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    /// What was done, for the audit.
+    fn summary(&self) -> String {
+        let of = |counts: &Rotated| {
+            let unreadable = counts.unreadable.len();
+            format!("{} sealed anew, {unreadable} unreadable", counts.resealed)
+        };
+        let (providers, signing) = (of(&self.provider_keys), of(&self.signing_keys));
+        format!("keys of providers: {providers}; signing keys: {signing}")
+    }
+
     /// Whether every secret is sealed with its current key.
     pub fn is_complete(&self) -> bool {
         self.provider_keys.unreadable.is_empty() && self.signing_keys.unreadable.is_empty()
@@ -211,6 +221,8 @@ impl Services {
                 }
             }
         }
+        self.audited(caller, AuditEvent::SecretsRotated, "", &rotation.summary())
+            .await;
         if !rotation.is_complete() {
             tracing::error!(
                 provider_keys = ?rotation.provider_keys.unreadable,

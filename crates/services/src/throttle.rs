@@ -1,7 +1,14 @@
-//! Slowing down whoever guesses passwords. Failures are counted in the database, so for all processes together, in two
-//! buckets: one for the name and the address, one for the address alone. A name alone is never slowed down, so nobody can
-//! lock out an account that is used from elsewhere; and a name that succeeded from an address lately is not held up by what
-//! others fail to do from there.
+//! Slowing down whoever guesses passwords. Failures are counted in the database, so for all processes together, in buckets:
+//!
+//! | bucket | what fails without a pause | longest pause |
+//! |---|---|---|
+//! | the name at the address (an IPv6 address by its /64) | 5 | 15 minutes |
+//! | the address, whatever the names | 30 | 5 minutes |
+//! | the site of an IPv6 address, its /48 | 300 | 5 minutes |
+//! | the name, wherever it is tried | 100 | 5 minutes |
+//!
+//! A name that succeeded from an address lately is held up by the first bucket alone: nobody can lock out an account where
+//! it is used, neither from next door nor from elsewhere. Names that nobody has are counted like all others.
 
 use std::time::Duration;
 
@@ -38,6 +45,16 @@ const ADDRESS: Limit = Limit {
     free: 30,
     longest: TimeDelta::minutes(5),
 };
+/// For one site, which has 65,536 addresses in the sense of the limits above.
+const SITE: Limit = Limit {
+    free: 300,
+    longest: TimeDelta::minutes(5),
+};
+/// For one name, wherever it is tried: whoever has many addresses has no more guesses than this.
+const NAME: Limit = Limit {
+    free: 100,
+    longest: TimeDelta::minutes(5),
+};
 /// Mails to one account within [`MEMORY`].
 const MAILS: u32 = 3;
 
@@ -65,6 +82,9 @@ impl Limit {
 pub(crate) struct Buckets {
     pair: String,
     address: String,
+    /// Only where the address is one of IPv6.
+    site: Option<String>,
+    name: String,
 }
 
 impl Buckets {
@@ -75,7 +95,16 @@ impl Buckets {
         Self {
             pair: format!("pair|{network}|{digest}"),
             address: format!("address|{network}"),
+            site: origin::site(origin::address()).map(|site| format!("site|{site}")),
+            name: format!("name|{digest}"),
         }
+    }
+
+    /// Those that hold up whoever did not succeed lately, with their limits.
+    fn shared(&self) -> impl Iterator<Item = (&String, &'static Limit)> {
+        [(&self.address, &ADDRESS), (&self.name, &NAME)]
+            .into_iter()
+            .chain(self.site.iter().map(|site| (site, &SITE)))
     }
 }
 
@@ -90,18 +119,32 @@ impl Services {
         if pair.succeeded_at.is_some_and(|at| now - at < TRUST) {
             return Ok(());
         }
-        let address = self.relational.attempts(&buckets.address, now - MEMORY).await?;
-        match ADDRESS.remaining(address, now) {
-            Some(left) => Err(ServiceError::Throttled(left)),
-            None => Ok(()),
+        for (bucket, limit) in buckets.shared() {
+            let known = self.relational.attempts(bucket, now - MEMORY).await?;
+            if let Some(left) = limit.remaining(known, now) {
+                return Err(ServiceError::Throttled(left));
+            }
         }
+        Ok(())
     }
 
     /// Counts a failure.
     pub(crate) async fn count_failure(&self, buckets: &Buckets) -> ServiceResult<()> {
         let now = self.clock.now();
-        for bucket in [&buckets.pair, &buckets.address] {
+        let shared = buckets.shared().map(|(bucket, _)| bucket);
+        for bucket in std::iter::once(&buckets.pair).chain(shared) {
             self.relational.note_failure(bucket, now, now - MEMORY).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a name which got in before is still used where it is. What fails beside it goes on being counted: a steady
+    /// caller must not give its neighbours new guesses every minute.
+    pub(crate) async fn count_presence(&self, buckets: &Buckets) -> ServiceResult<()> {
+        let now = self.clock.now();
+        let known = self.relational.attempts(&buckets.pair, now - MEMORY).await?;
+        if known.succeeded_at.is_none_or(|at| now - at >= NOTE_AGAIN) {
+            self.relational.note_presence(&buckets.pair, now).await?;
         }
         Ok(())
     }

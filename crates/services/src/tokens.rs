@@ -88,8 +88,8 @@ impl Services {
         };
         match self.relational.create_token(new, now).await {
             Ok(stored) => {
-                let subject = format!("{} ({}…)", stored.name, stored.prefix);
-                self.audited(caller, AuditEvent::TokenCreated, &subject, "").await;
+                self.audited(caller, AuditEvent::TokenCreated, &described(&stored), "")
+                    .await;
                 Ok(IssuedToken {
                     token: fresh.token,
                     stored,
@@ -134,17 +134,19 @@ impl Services {
         let now = self.clock.now();
         let stored = self.relational.token_by_digest(&token::digest(bearer)).await?;
         let Some(stored) = stored else {
-            return refused("unknown token");
+            return self.refused("unknown token", "").await;
         };
         if stored.revoked_at.is_some() {
-            return refused("revoked token");
+            return self.refused("revoked token", &described(&stored)).await;
         }
         if stored.expires_at.is_some_and(|end| end <= now) {
-            return refused("expired token");
+            return self.refused("expired token", &described(&stored)).await;
         }
         let owner = self.relational.user(stored.user_id).await?;
         if !owner.is_some_and(|owner| owner.is_active) {
-            return refused("token of an inactive user");
+            return self
+                .refused("token of an inactive user", &described(&stored))
+                .await;
         }
         if stored.last_used_at.is_none_or(|last| now - last >= TOUCH_EVERY) {
             self.relational.touch_token(stored.id, now).await?;
@@ -160,19 +162,19 @@ impl Services {
     async fn authenticate_turn(&self, bearer: &str) -> ServiceResult<Principal> {
         let kid = match jwt::peek_kid(bearer) {
             Ok(kid) => kid,
-            Err(error) => return refused(&error.to_string()),
+            Err(error) => return self.refused(&error.to_string(), "").await,
         };
         let Some(key) = self.relational.signing_key(&kid).await? else {
-            return refused("unknown kid");
+            return self.refused("unknown kid", "").await;
         };
         if key.retired_at.is_some() {
-            return refused("retired kid");
+            return self.refused("retired kid", &kid).await;
         }
         let secret = self.open_signing_secret(&key)?;
         let now = self.clock.now();
         let claims = match jwt::verify(bearer, &secret, now, self.settings.turn_token_max_lifetime) {
             Ok(claims) => claims,
-            Err(error) => return refused(&error.to_string()),
+            Err(error) => return self.refused(&error.to_string(), &kid).await,
         };
         if let Some(jti) = &claims.jti {
             let same = self
@@ -180,14 +182,16 @@ impl Services {
                 .remember_turn(&kid, jti, &claims.content_digest, claims.expires_at, now)
                 .await?;
             if !same {
-                return refused("a turn was used again with other content");
+                return self
+                    .refused("a turn was used again with other content", &kid)
+                    .await;
             }
         }
         let workspace = match claims.workspace.as_deref() {
             None => None,
             Some(text) => match WorkspaceId::parse(text) {
                 Some(workspace) => Some(workspace),
-                None => return refused("impossible workspace"),
+                None => return self.refused("impossible workspace", &kid).await,
             },
         };
         let libraries = match claims.libraries.as_slice() {
@@ -199,12 +203,12 @@ impl Services {
                     .collect::<Option<BTreeSet<_>>>();
                 match known {
                     Some(known) => Some(known),
-                    None => return refused("impossible library"),
+                    None => return self.refused("impossible library", &kid).await,
                 }
             }
         };
         if workspace.is_none() && libraries.is_none() {
-            return refused("a turn without scope");
+            return self.refused("a turn without scope", &kid).await;
         }
         Ok(Principal::Bearer(TokenGrant {
             label: kid,
@@ -213,11 +217,20 @@ impl Services {
             libraries,
         }))
     }
+
+    /// Refuses a bearer and writes that down. `known` names the stored token or the signing key that was found; of a bearer
+    /// that nothing here knows, nothing is kept.
+    async fn refused(&self, reason: &str, known: &str) -> ServiceResult<Principal> {
+        tracing::info!(reason, "bearer refused");
+        self.audited_often("", AuditEvent::BearerRefused, known, reason)
+            .await;
+        Err(ServiceError::Unauthenticated)
+    }
 }
 
-fn refused(reason: &str) -> ServiceResult<Principal> {
-    tracing::info!(reason, "bearer refused");
-    Err(ServiceError::Unauthenticated)
+/// A stored token in the words of the audit: never the token itself.
+fn described(token: &McpToken) -> String {
+    format!("{} ({}…)", token.name, token.prefix)
 }
 
 /// Reads a length of time as commands take it: a number and `m`, `h`, `d`, `w` or `y`.

@@ -8,6 +8,11 @@ use crate::error::{ServiceError, ServiceResult};
 #[derive(Debug, Default)]
 pub struct Problems(BTreeMap<String, Vec<String>>);
 
+/// Whether a text holds a control character. No name does, and PostgreSQL refuses to look for a NUL.
+pub(crate) fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
 impl Problems {
     /// Notes a problem.
     pub fn add(&mut self, field: &str, problem: impl Into<String>) {

@@ -29,7 +29,7 @@ use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
 use mnemosyne_domain::ports::{
-    Accounts, Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue, Mailer,
+    Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue, Mailer, Relational,
 };
 use mnemosyne_domain::{
     EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue, StoreResult, VectorSpace,
@@ -70,6 +70,8 @@ pub struct TestApp {
     pub clock: Arc<MovableClock>,
     /// The lexical embedder, which can be made to fail.
     pub embedder: Arc<FlakyEmbedder>,
+    /// What the use cases work with: the same as `relational`, unless the test brought another.
+    database: Arc<dyn Relational>,
     router: Router,
     folder: TempDir,
 }
@@ -196,6 +198,7 @@ struct Parts {
     /// Hosts that may have a private address.
     allowed_private_hosts: Vec<String>,
     mailer: Option<Arc<dyn Mailer>>,
+    database: Option<Arc<dyn Relational>>,
 }
 
 impl Default for Parts {
@@ -206,6 +209,7 @@ impl Default for Parts {
             uses_registry: false,
             allowed_private_hosts: Vec::new(),
             mailer: None,
+            database: None,
         }
     }
 }
@@ -254,6 +258,15 @@ impl TestApp {
         Self::start_on(settings, service_settings(), parts).await
     }
 
+    /// The same over another database, which is migrated; [`TestApp::relational`] stays empty.
+    pub async fn start_on_database(database: Arc<dyn Relational>) -> Self {
+        let parts = Parts {
+            database: Some(database),
+            ..Parts::default()
+        };
+        Self::start_on(settings(), service_settings(), parts).await
+    }
+
     /// An application that uses the models registered in it. Servers at these hosts may have a private address.
     pub async fn start_with_registry(allowed_private_hosts: &[&str]) -> Self {
         let parts = Parts {
@@ -273,6 +286,7 @@ impl TestApp {
         let bucket = data.join("bucket");
         std::fs::create_dir(&bucket).unwrap();
         let relational = Arc::new(SqliteDatabase::open(&data.join("mnemosyne.db")).await.unwrap());
+        let database: Arc<dyn Relational> = parts.database.unwrap_or_else(|| relational.clone());
         let knowledge = Arc::new(EmbeddedStore::open(data).await.unwrap());
         let clock = Arc::new(MovableClock::default());
         let embedder = Arc::new(FlakyEmbedder {
@@ -286,7 +300,7 @@ impl TestApp {
         })
         .unwrap();
         let embedders: Arc<dyn EmbedderRegistry> = if parts.uses_registry {
-            let source = RegisteredSource::new(relational.clone(), secret_key().into());
+            let source = RegisteredSource::new(database.clone(), secret_key().into());
             let store = ModelStore::new(data.join("models"));
             let registry = Registry::with_store(None, store, clients.shared()).unwrap();
             Arc::new(registry.with_registered(Arc::new(source), clients.clone()))
@@ -295,7 +309,7 @@ impl TestApp {
         };
         let backends = Backends {
             knowledge: knowledge.clone(),
-            relational: relational.clone(),
+            relational: database.clone(),
             blobs: Arc::new(FileBlobs::open(&data.join("blobs")).await.unwrap()),
             cache: Arc::new(MemoryCache::default()),
             queue: parts.queue,
@@ -318,6 +332,7 @@ impl TestApp {
             )),
             services,
             relational,
+            database,
             knowledge,
             clock,
             embedder,
@@ -337,10 +352,7 @@ impl TestApp {
             is_staff: is_superuser,
             is_service: false,
         };
-        self.relational
-            .create_user(user, chrono::Utc::now())
-            .await
-            .unwrap();
+        self.database.create_user(user, chrono::Utc::now()).await.unwrap();
     }
 
     /// The folder that all data is in.

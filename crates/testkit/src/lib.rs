@@ -11,6 +11,11 @@ pub mod conformance;
 #[cfg(feature = "app")]
 pub mod app;
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
+pub mod routes;
+
 #[cfg(feature = "servers")]
 pub mod fake_embedder;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, Uri, header};
-use mnemosyne_config::IpNetwork;
+use mnemosyne_config::{IpNetwork, real_client};
 
 use crate::error::ApiError;
 
@@ -76,9 +76,11 @@ impl RequestInfo {
             .map(str::to_ascii_lowercase)
             .filter(|host| is_well_formed_host(host))
             .unwrap_or_default();
+        let hops = headers.get_all(FORWARDED_FOR).iter();
+        let forwarded_for = hops.map(|value| value.to_str().unwrap_or("?"));
         Self {
             id: request_id(headers),
-            client: peer.and_then(|peer| real_client(peer, headers, is_trusted)),
+            client: peer.and_then(|peer| real_client(peer, forwarded_for, trusted_proxies)),
             scheme,
             host,
             via_proxy: proto.is_some(),
@@ -101,33 +103,6 @@ impl<S: Sync> FromRequestParts<S> for RequestInfo {
             .cloned()
             .ok_or_else(|| ApiError::internal("a request reached its handler around the middleware"))
     }
-}
-
-/// Walks from the connection outwards as long as the address that speaks is a trusted proxy. What an untrusted address
-/// claims of those before it is not believed.
-fn real_client(peer: IpAddr, headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-    let hops: Vec<&str> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .flat_map(|value| value.to_str().unwrap_or("?").split(','))
-        .map(str::trim)
-        .collect();
-    let mut current = peer;
-    for hop in hops.into_iter().rev() {
-        if !is_trusted(current) {
-            return Some(current);
-        }
-        current = parse_hop(hop)?.to_canonical();
-    }
-    Some(current)
-}
-
-/// An address as proxies write it, some of them with a port.
-fn parse_hop(hop: &str) -> Option<IpAddr> {
-    hop.parse()
-        .ok()
-        .or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
-        .or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
 }
 
 fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

@@ -5,6 +5,7 @@
 )]
 
 mod accounts;
+mod audit;
 mod auth;
 mod browse;
 mod frame;

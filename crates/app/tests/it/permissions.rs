@@ -2,6 +2,7 @@
 //! fails.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use http::Method;
 use mnemosyne_app::routes::API_ROUTES;
@@ -10,6 +11,7 @@ use mnemosyne_domain::{NewUser, Principal, SessionRecord};
 use mnemosyne_services::permission::{self, Action};
 use mnemosyne_services::tokens::TokenRequest;
 use mnemosyne_testkit::app::{Answer, Client, PASSWORD, TestApp, USERNAME};
+use mnemosyne_testkit::routes::routes_below;
 
 const SECRET: &str = "abcdefghijklmnopqrstuvwxyz012345";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -178,57 +180,15 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/models/{uid}/test/", May(Administer)),
 ];
 
-/// The routes that stand in a source file as `.route("path", get(…).post(…))`. Nothing lists the routes of a router, and a
-/// list beside it could lack one.
-fn routes_in(source: &str) -> Vec<(String, String)> {
-    let mut routes = Vec::new();
-    for call in source.split(".route(").skip(1) {
-        let mut depth = 1;
-        let end = call.find(|c| {
-            depth += i32::from(c == '(') - i32::from(c == ')');
-            depth == 0
-        });
-        let (path, handlers) = call[..end.unwrap()].split_once(',').unwrap();
-        let path = path.trim();
-        // A route of the macro that makes the API's, which has a list of its own.
-        if path.starts_with('$') {
-            continue;
-        }
-        let path = match path.strip_prefix('"') {
-            Some(literal) => literal.trim_end_matches('"').to_owned(),
-            None => {
-                let definition = format!("{path}: &str = \"");
-                let (_, rest) = source.split_once(&definition).unwrap();
-                rest.split_once('"').unwrap().0.to_owned()
-            }
-        };
-        let before = routes.len();
-        for (word, method) in [
-            ("get(", "GET"),
-            ("post(", "POST"),
-            ("put(", "PUT"),
-            ("patch(", "PATCH"),
-            ("delete(", "DELETE"),
-        ] {
-            let is_there = handlers.match_indices(word).any(|(at, _)| {
-                !handlers[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
-            });
-            if is_there {
-                routes.push((method.to_owned(), path.clone()));
-            }
-        }
-        assert!(routes.len() > before, "{path} has no method");
-    }
-    routes
-}
-
 fn all_routes() -> BTreeSet<(String, String)> {
     let api = API_ROUTES
         .iter()
         .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()));
-    api.chain(routes_in(include_str!("../../src/routes.rs")))
-        .chain(routes_in(include_str!("../../src/pages/mod.rs")))
-        .collect()
+    api.chain(routes_below(Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src"
+    ))))
+    .collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use chrono::TimeDelta;
 use http::Method;
-use mnemosyne_domain::ports::{Accounts, Audit, Mailer};
+use mnemosyne_domain::ports::{Accounts, Audit, Clock, Mailer, Throttle};
 use mnemosyne_domain::{
     AuditEntry, AuditEvent, AuditFilter, Mail, PageRequest, Principal, UserChange, UserId,
 };
@@ -1091,4 +1091,196 @@ async fn many_who_come_at_once_with_one_password_wait_for_one_check_and_not_for_
     }
     let noted = entries(&app, AuditEvent::SignedIn).await;
     assert_eq!(noted.iter().map(|entry| entry.count).sum::<u64>(), checks + 1);
+}
+
+#[tokio::test]
+async fn a_name_with_a_control_character_is_nobodys_and_told_like_any_other() {
+    let app = TestApp::start().await;
+    let guess = app.stranger().basic("a\0b", "x");
+    for _ in 0..5 {
+        let answer = guess.get("/library/api/libraries/").await.expect(401);
+        assert_eq!(answer.json()["code"], "authentication_failed");
+    }
+    guess.get("/library/api/libraries/").await.expect(429);
+    let page = app.stranger().cookie("csrftoken", SECRET).from("192.0.2.8");
+    let with_nul = post(&page, "/accounts/login/", "username=%00&password=x").await;
+    let with_letters = post(&page, "/accounts/login/", "username=zz&password=x").await;
+    assert_eq!(with_nul.code(), with_letters.code());
+    let told = |answer: &Answer| answer.text().matches("Please enter a correct").count();
+    assert_eq!(told(&with_nul), told(&with_letters));
+    let failed = entries(&app, AuditEvent::SignInFailed).await;
+    assert!(failed.iter().all(|entry| entry.subject.is_empty()), "{failed:?}");
+}
+
+/// The bucket of all failures with [`USERNAME`]: the beginning of its SHA-256.
+const NAME_BUCKET: &str = "name|6afe40611ff94485d186f84f94336318";
+
+/// Notes failures as those of others are.
+async fn note_failures(app: &TestApp, bucket: &str, times: usize) {
+    let now = app.clock.now();
+    for _ in 0..times {
+        app.relational
+            .note_failure(bucket, now, now - TimeDelta::hours(1))
+            .await
+            .unwrap();
+    }
+}
+
+async fn failures(app: &TestApp, bucket: &str) -> u32 {
+    let an_hour_ago = app.clock.now() - TimeDelta::hours(1);
+    app.relational
+        .attempts(bucket, an_hour_ago)
+        .await
+        .unwrap()
+        .failures
+}
+
+const LIBRARIES: &str = "/library/api/libraries/";
+
+#[tokio::test]
+async fn a_steady_caller_is_let_in_whatever_others_fail_to_do_at_its_address() {
+    let app = TestApp::start().await;
+    let steady = app.daedalus().from("203.0.113.5");
+    let neighbour = app.stranger().basic("neighbour", PASSWORD).from("203.0.113.5");
+    app.add_user("neighbour", false).await;
+    // One who guesses its password next door gets no new guesses by its calls.
+    steady.get(LIBRARIES).await.expect(200);
+    let guess = app.stranger().basic(USERNAME, "wrong").from("203.0.113.5");
+    guess.get(LIBRARIES).await.expect(401);
+    let began = app.clock.now();
+    while app.clock.now() - began < TimeDelta::hours(26) {
+        app.clock.advance(TimeDelta::seconds(100));
+        steady.get(LIBRARIES).await.expect(200);
+    }
+    let signed_in = entries(&app, AuditEvent::SignedIn).await;
+    let checks: u64 = signed_in.iter().map(|entry| entry.count).sum();
+    assert!(
+        checks > 900,
+        "{checks}: it was remembered and renewed all the time"
+    );
+    note_failures(&app, "address|203.0.113.5", 40).await;
+    neighbour.get(LIBRARIES).await.expect(429);
+    // Nothing that is remembered holds for another hash.
+    weaken(&app).await;
+    steady.get(LIBRARIES).await.expect(200);
+}
+
+#[tokio::test]
+async fn renewing_what_is_remembered_forgives_no_failure() {
+    let app = TestApp::start().await;
+    let steady = app.daedalus().from("203.0.113.5");
+    steady.get(LIBRARIES).await.expect(200);
+    let guess = app.stranger().basic(USERNAME, "wrong").from("203.0.113.5");
+    for _ in 0..5 {
+        guess.get(LIBRARIES).await.expect(401);
+        app.clock.advance(TimeDelta::seconds(70));
+        steady.get(LIBRARIES).await.expect(200);
+    }
+    guess.get(LIBRARIES).await.expect(401);
+    guess.get(LIBRARIES).await.expect(429);
+}
+
+#[tokio::test]
+async fn whoever_has_many_addresses_has_no_more_guesses_at_one_name() {
+    let app = TestApp::start().await;
+    let at_home = app.daedalus().from("203.0.113.5");
+    at_home.get(LIBRARIES).await.expect(200);
+    let wrong = app.stranger().basic(USERNAME, "wrong");
+    wrong
+        .clone()
+        .from("2001:db8:1:1::1")
+        .get(LIBRARIES)
+        .await
+        .expect(401);
+    wrong
+        .clone()
+        .from("198.51.100.1")
+        .get(LIBRARIES)
+        .await
+        .expect(401);
+    assert_eq!(failures(&app, NAME_BUCKET).await, 2, "both count for the name");
+    note_failures(&app, NAME_BUCKET, 108).await;
+    for password in [PASSWORD, "wrong"] {
+        let elsewhere = app.stranger().basic(USERNAME, password).from("198.51.100.2");
+        let answer = elsewhere.get(LIBRARIES).await.expect(429);
+        let wait: i64 = answer.header("retry-after").parse().unwrap();
+        assert!((1..=300).contains(&wait), "{wait}");
+    }
+    // Where it is used, it goes on, even when nothing is remembered.
+    app.clock.advance(TimeDelta::minutes(4));
+    weaken(&app).await;
+    note_failures(&app, NAME_BUCKET, 1).await;
+    at_home.get(LIBRARIES).await.expect(200);
+    // Elsewhere it waits as long as it was told.
+    app.clock.advance(TimeDelta::seconds(301));
+    app.daedalus()
+        .from("198.51.100.2")
+        .get(LIBRARIES)
+        .await
+        .expect(200);
+    // Other names have nothing to do with it.
+    app.add_user("neighbour", false).await;
+    note_failures(&app, NAME_BUCKET, 1).await;
+    let other = app.stranger().basic("neighbour", PASSWORD).from("198.51.100.7");
+    other.get(LIBRARIES).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_networks_of_one_site_count_together_as_well() {
+    let app = TestApp::start().await;
+    let guess = app.stranger().basic("zz", "wrong");
+    guess
+        .clone()
+        .from("2001:db8:1:1::1")
+        .get(LIBRARIES)
+        .await
+        .expect(401);
+    guess
+        .clone()
+        .from("2001:db8:1:2::1")
+        .get(LIBRARIES)
+        .await
+        .expect(401);
+    guess.clone().from("192.0.2.77").get(LIBRARIES).await.expect(401);
+    assert_eq!(failures(&app, "site|2001:db8:1::/48").await, 2);
+    note_failures(&app, "site|2001:db8:1::/48", 308).await;
+    app.daedalus()
+        .from("2001:db8:1:3::1")
+        .get(LIBRARIES)
+        .await
+        .expect(429);
+    app.daedalus()
+        .from("2001:db8:2:3::1")
+        .get(LIBRARIES)
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn a_deactivated_account_is_not_made_sure_of() {
+    let app = TestApp::start().await;
+    let id = id_of(&app, USERNAME).await;
+    let deactivate = UserChange {
+        is_active: Some(false),
+        ..UserChange::default()
+    };
+    app.relational.update_user(id, &deactivate).await.unwrap();
+    let before = app.relational.user(id).await.unwrap().unwrap();
+    for password in [PASSWORD, NEW] {
+        let refused = app
+            .services
+            .ensure_service_user(&Principal::Local, USERNAME, password)
+            .await;
+        let Err(ServiceError::Conflict { code, message }) = refused else {
+            panic!("this was taken: {refused:?}");
+        };
+        assert_eq!(code, "account_inactive");
+        assert!(
+            message.contains("deactivated") && message.contains(USERNAME),
+            "{message}"
+        );
+    }
+    assert_eq!(app.relational.user(id).await.unwrap().unwrap(), before);
+    assert!(entries(&app, AuditEvent::UserChanged).await.is_empty());
+    assert!(entries(&app, AuditEvent::PasswordChanged).await.is_empty());
 }

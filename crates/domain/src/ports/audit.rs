@@ -31,6 +31,8 @@ pub trait Throttle: Send + Sync {
     ) -> StoreResult<Attempts>;
     /// Notes a success: failures are forgotten.
     async fn note_success(&self, bucket: &str, now: DateTime<Utc>) -> StoreResult<()>;
+    /// Notes that whoever succeeded before is still there: failures stay as they are.
+    async fn note_presence(&self, bucket: &str, now: DateTime<Utc>) -> StoreResult<()>;
     /// Removes buckets in which nothing happened since a moment, and says how many.
     async fn delete_attempts_before(&self, before: DateTime<Utc>) -> StoreResult<u64>;
 }

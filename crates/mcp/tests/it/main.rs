@@ -4,8 +4,10 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+mod addresses;
 mod limits;
 mod permissions;
+mod routes;
 mod tools;
 
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{Request, Response, StatusCode, header};
+use mnemosyne_config::IpNetwork;
 use mnemosyne_domain::Principal;
 use mnemosyne_mcp::{McpLimits, McpSettings};
 use mnemosyne_services::libraries::LibraryRequest;
@@ -28,6 +31,7 @@ fn server(app: &TestApp, require_auth: bool, limits: McpLimits) -> Router {
         Arc::clone(&app.services),
         McpSettings {
             allowed_hosts: vec!["localhost".to_owned()],
+            trusted_proxies: IpNetwork::parse("127.0.0.0/8").into_iter().collect(),
             require_auth,
             limits,
             stop: CancellationToken::new(),

@@ -30,6 +30,9 @@ const NOTE_FAILURE: &str = "INSERT INTO mnemosyne_throttle (bucket, failures, fa
 const NOTE_SUCCESS: &str = "INSERT INTO mnemosyne_throttle (bucket, failures, succeeded_at, touched_at) \
     VALUES ($1, 0, $2, $2) ON CONFLICT (bucket) DO UPDATE SET failures = 0, failed_at = NULL, \
     succeeded_at = excluded.succeeded_at, touched_at = excluded.touched_at";
+const NOTE_PRESENCE: &str = "INSERT INTO mnemosyne_throttle (bucket, failures, succeeded_at, touched_at) \
+    VALUES ($1, 0, $2, $2) ON CONFLICT (bucket) DO UPDATE SET succeeded_at = excluded.succeeded_at, \
+    touched_at = excluded.touched_at";
 const CHANGE_PROFILE: &str = "INSERT INTO mnemosyne_profile (user_id, time_zone, date_format, theme) \
     VALUES ($1, $3, COALESCE($4, $6), COALESCE($5, $7)) \
     ON CONFLICT (user_id) DO UPDATE SET \
@@ -127,6 +130,16 @@ impl Throttle for PostgresDatabase {
 
     async fn note_success(&self, bucket: &str, now: DateTime<Utc>) -> StoreResult<()> {
         sqlx::query(NOTE_SUCCESS)
+            .bind(bucket)
+            .bind(micros(now))
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    async fn note_presence(&self, bucket: &str, now: DateTime<Utc>) -> StoreResult<()> {
+        sqlx::query(NOTE_PRESENCE)
             .bind(bucket)
             .bind(micros(now))
             .execute(&self.pool)

@@ -12,6 +12,8 @@ const INVALID_PASSWORD: &str = "28P01";
 const INVALID_AUTHORIZATION: &str = "28000";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const UNKNOWN_DATABASE: &str = "3D000";
+/// The class of what is wrong with a value: a NUL in a text, a number that is too large.
+const DATA_EXCEPTION: &str = "22";
 
 /// An error of the database in the words of the ports.
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
@@ -53,6 +55,7 @@ fn database_error(error: &dyn DatabaseError) -> StoreError {
         ),
         UNKNOWN_DATABASE => StoreError::Refused(Refusal::Place, format!("{message}; check APP_DB_NAME")),
         INSUFFICIENT_PRIVILEGE => StoreError::Refused(Refusal::Permission, message),
+        code if code.starts_with(DATA_EXCEPTION) => StoreError::Unstorable(message),
         _ => StoreError::Unavailable(message),
     }
 }

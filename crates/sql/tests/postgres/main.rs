@@ -8,84 +8,21 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use mnemosyne_blobs::files::FileBlobs;
 use mnemosyne_blobs::s3::{S3Blobs, S3Settings, UploadSettings, connect};
 use mnemosyne_domain::ports::{ForeignTables, Health, Relational, Settings};
 use mnemosyne_domain::{NewUser, Refusal, StoreError};
-use mnemosyne_sql::postgres::{PostgresDatabase, PostgresSettings};
+use mnemosyne_sql::postgres::PostgresDatabase;
 use mnemosyne_testkit::conformance::blob_ledger::LedgerAndStore;
 use mnemosyne_testkit::conformance::{Pair, at};
+use mnemosyne_testkit::postgres::{Database, at_database, settings};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-
-fn server() -> url::Url {
-    let url = std::env::var("MNEMOSYNE_TEST_POSTGRES_URL").expect(
-        "MNEMOSYNE_TEST_POSTGRES_URL is not set; run this by `tests/services/run postgres minio -- cargo test -p \
-         mnemosyne-sql --features services --test postgres`",
-    );
-    url::Url::parse(&url).unwrap()
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8()
-        .unwrap()
-        .into_owned()
-}
-
-fn settings(database: &str) -> PostgresSettings {
-    let server = server();
-    PostgresSettings {
-        host: server.host_str().unwrap().to_owned(),
-        port: server.port().unwrap_or(5432),
-        database: database.to_owned(),
-        user: decoded(server.username()),
-        password: decoded(server.password().unwrap_or_default()),
-        connections: 6,
-    }
-}
-
-async fn administrator() -> PgConnection {
-    PgConnection::connect(server().as_str()).await.unwrap()
-}
-
-/// A database that is dropped at the end.
-struct Database(String);
-
-impl Database {
-    async fn create() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("test_{}_{number}", std::process::id());
-        let statement = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        administrator().await.execute(statement).await.unwrap();
-        Self(name)
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        let statement = format!("DROP DATABASE {} WITH (FORCE)", self.0);
-        // A destructor cannot wait inside the runtime of the test.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let done = administrator().await.execute(AssertSqlSafe(statement)).await;
-                done.unwrap();
-            });
-        });
-        dropped.join().unwrap();
-    }
-}
 
 async fn databases() -> Pair<dyn Relational> {
     let database = Database::create().await;
-    let first = PostgresDatabase::connect_lazy(&settings(&database.0));
-    let second = PostgresDatabase::connect_lazy(&settings(&database.0));
+    let first = PostgresDatabase::connect_lazy(&settings(database.name()));
+    let second = PostgresDatabase::connect_lazy(&settings(database.name()));
     first.migrate().await.unwrap();
     Pair::new(Arc::new(first), Arc::new(second), database)
 }
@@ -143,7 +80,7 @@ mod with_a_bucket {
 #[tokio::test]
 async fn a_database_without_a_schema_says_so_and_serves_once_it_has_one() {
     let database = Database::create().await;
-    let open = PostgresDatabase::connect_lazy(&settings(&database.0));
+    let open = PostgresDatabase::connect_lazy(&settings(database.name()));
     assert!(matches!(open.check().await, Err(StoreError::Schema(_))));
     assert!(matches!(open.setting("x").await, Err(StoreError::Schema(_))));
     open.migrate().await.unwrap();
@@ -156,7 +93,7 @@ async fn a_database_without_a_schema_says_so_and_serves_once_it_has_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_migrate_at_once_do_it_once() {
     let database = Database::create().await;
-    let settings = settings(&database.0);
+    let settings = settings(database.name());
     let migrations: Vec<_> = (0..4)
         .map(|_| {
             let database = PostgresDatabase::connect_lazy(&settings);
@@ -171,9 +108,11 @@ async fn processes_that_migrate_at_once_do_it_once() {
 #[tokio::test]
 async fn a_schema_of_a_newer_version_is_refused() {
     let database = Database::create().await;
-    let open = PostgresDatabase::connect_lazy(&settings(&database.0));
+    let open = PostgresDatabase::connect_lazy(&settings(database.name()));
     open.migrate().await.unwrap();
-    let mut connection = PgConnection::connect(&at_database(&database.0)).await.unwrap();
+    let mut connection = PgConnection::connect(&at_database(database.name()))
+        .await
+        .unwrap();
     connection
         .execute(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -185,10 +124,17 @@ async fn a_schema_of_a_newer_version_is_refused() {
     assert!(matches!(open.migrate().await, Err(StoreError::Schema(text)) if text.contains("newer")));
 }
 
-fn at_database(name: &str) -> String {
-    let mut url = server();
-    url.set_path(name);
-    url.to_string()
+#[tokio::test]
+async fn a_value_that_it_cannot_hold_is_no_outage() {
+    let databases = databases().await;
+    let database = databases.first.as_ref();
+    let looked_for = database.user_by_name("a\0b").await;
+    assert!(
+        matches!(looked_for, Err(StoreError::Unstorable(_))),
+        "{looked_for:?}"
+    );
+    let kept = database.set_setting("x", "a\0b").await;
+    assert!(matches!(kept, Err(StoreError::Unstorable(_))), "{kept:?}");
 }
 
 #[tokio::test]
@@ -234,9 +180,11 @@ async fn times_and_names_are_kept_exactly() {
 #[tokio::test]
 async fn tables_of_other_programs_are_read_and_nothing_else_happens_to_them() {
     let database = Database::create().await;
-    let open = PostgresDatabase::connect_lazy(&settings(&database.0));
+    let open = PostgresDatabase::connect_lazy(&settings(database.name()));
     open.migrate().await.unwrap();
-    let mut connection = PgConnection::connect(&at_database(&database.0)).await.unwrap();
+    let mut connection = PgConnection::connect(&at_database(database.name()))
+        .await
+        .unwrap();
     let odd = "Odd \"name'; DROP TABLE notes; --";
     let quoted = odd.replace('"', "\"\"");
     connection

@@ -188,6 +188,16 @@ pub async fn failures_count_for_all_processes(databases: Databases) {
         other.note_failure("a", at(40), at(0)).await.unwrap().succeeded_at,
         Some(at(30))
     );
+    first.note_presence("a", at(45)).await.unwrap();
+    let known = other.attempts("a", at(0)).await.unwrap();
+    assert_eq!(
+        (known.failures, known.failed_at, known.succeeded_at),
+        (1, Some(at(40)), Some(at(45))),
+        "presence forgives nothing"
+    );
+    first.note_presence("c", at(50)).await.unwrap();
+    let known = other.attempts("c", at(0)).await.unwrap();
+    assert_eq!((known.failures, known.succeeded_at), (0, Some(at(50))));
     first.note_failure("b", at(5), at(0)).await.unwrap();
     assert_eq!(first.delete_attempts_before(at(6)).await.unwrap(), 1);
     assert_eq!(other.attempts("a", at(0)).await.unwrap().failures, 1);

@@ -189,9 +189,13 @@ pub fn event_title(event: &AuditEvent) -> &'static str {
         AuditEvent::TokenRevoked => "token revoked",
         AuditEvent::KeyCreated => "signing key made",
         AuditEvent::KeysRetired => "signing keys retired",
+        AuditEvent::SecretsRotated => "secrets sealed anew",
+        AuditEvent::BearerRefused => "token refused",
         AuditEvent::ModelsChanged => "models changed",
         AuditEvent::LibraryDeleted => "library deleted",
+        AuditEvent::CollectionDeleted => "collection deleted",
         AuditEvent::ItemDeleted => "item deleted",
         AuditEvent::OriginalDownloaded => "original downloaded",
+        AuditEvent::TextDownloaded => "text downloaded",
     }
 }
