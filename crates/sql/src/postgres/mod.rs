@@ -17,7 +17,7 @@ use mnemosyne_domain::StoreResult;
 use mnemosyne_domain::ports::Health;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{Connection as _, PgPool, Postgres, Transaction};
+use sqlx::{PgPool, Postgres, Transaction};
 
 use self::errors::store_error;
 use crate::schema::{check_version, migrate_error};
@@ -28,10 +28,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// A connection that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
-
-/// How long after its last use a connection is used again without asking whether it still works: less than a server needs to
-/// start again, and long where many ask.
-const KNOWN_TO_WORK: Duration = Duration::from_millis(100);
 
 /// How the database is reached.
 #[derive(Clone)]
@@ -72,11 +68,6 @@ impl PostgresDatabase {
             .max_connections(settings.connections)
             .acquire_timeout(ACQUIRE)
             .idle_timeout(IDLE)
-            // The pool's own test asks the server before each use, which costs as much as the use itself.
-            .test_before_acquire(false)
-            .before_acquire(|connection, about| {
-                Box::pin(async move { Ok(about.idle_for < KNOWN_TO_WORK || connection.ping().await.is_ok()) })
-            })
             .connect_lazy_with(options);
         Self { pool }
     }
