@@ -132,10 +132,8 @@ class Bench:
             return json.load(answer)
 
     def load(self, *arguments, lines=()):
-        import base64
-        credentials = base64.b64encode(f"{fleet.USER}:{fleet.PASSWORD}".encode()).decode()
         done = subprocess.run([LOAD, *map(str, arguments)], input="\n".join(lines), text=True, stdout=subprocess.PIPE, check=True,
-                              env={"LOAD_AUTHORIZATION": f"Basic {credentials}"})
+                              env={"LOAD_AUTHORIZATION": fleet.authorization(fleet.USER, fleet.PASSWORD)})
         return json.loads(done.stdout)
 
     def requests(self, name, count):

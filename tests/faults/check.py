@@ -57,7 +57,7 @@ class Bench:
 
     def look(self):
         """What there is to see of a failure, for people."""
-        for name, query in (("jobs", "SELECT id, status, stage, attempts, failures, error FROM mnemosyne_job WHERE status IN "
+        for name, query in (("jobs", "SELECT id, status, stage, attempts, failures, error_code, error_message FROM mnemosyne_job WHERE status IN "
                                      "('pending', 'processing', 'failed')"),
                             ("PostgreSQL", "SELECT pid, state, wait_event, now() - xact_start, left(query, 100) FROM pg_stat_activity "
                                            "WHERE xact_start IS NOT NULL")):
@@ -83,6 +83,14 @@ class Bench:
         assert {job["status"] for job in ended} == {"completed"}, [j["error"] for j in ended if j["error"]]
         self.documents += len(jobs)
         self.fleet.assert_ledger(self.documents)
+
+    def goes_on(self, jobs):
+        """The next worker completes the jobs, and embeds no text of them twice."""
+        before = len(self.embedder.texts)
+        self.worker.start()
+        self.completed(jobs)
+        texts = self.embedder.texts[before:]
+        assert len(texts) == len(set(texts)), "a text was embedded twice"
 
     def stage(self, job, stage):
         """Waits until the job's row says that it is there."""
@@ -235,11 +243,7 @@ def killed_before_noting(bench, name, items):
         kill()
     found = bench.fleet.neo4j.query(f"MATCH (i:Item {{uid: '{uid}'}}) RETURN count(i), count(i.embedding_status = 'completed' OR null)")
     assert found == [[items, 0]], found
-    before = len(bench.embedder.texts)
-    bench.worker.start()
-    bench.completed(jobs)
-    texts = bench.embedder.texts[before:]
-    assert len(texts) == len(set(texts)), "a text was embedded twice"
+    bench.goes_on(jobs)
 
 
 def killed_between_parse_and_chunk(bench):
@@ -255,11 +259,7 @@ def killed_in_embed(bench):
         jobs = bench.ingest(2)
         bench.stage(jobs[0], "embed")
         bench.worker.kill()
-    before = len(bench.embedder.texts)
-    bench.worker.start()
-    bench.completed(jobs)
-    texts = bench.embedder.texts[before:]
-    assert len(texts) == len(set(texts)), "a text was embedded twice"
+    bench.goes_on(jobs)
 
 
 def written_over(bench):

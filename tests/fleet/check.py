@@ -4,7 +4,6 @@ and Celery's tools use it.
     check.py [PYTHON]      PYTHON: an interpreter that has Celery and Flower
 """
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -19,7 +18,7 @@ sys.dont_write_bytecode = True
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TESTS / "support"))
 from embedder import Embedder  # noqa: E402
-from fleet import PASSWORD, USER, Fleet, eventually, report, run_suite  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, authorization, eventually, report, run_suite  # noqa: E402
 import s3  # noqa: E402 (beside the launcher, which `fleet` finds)
 from mnemosyne import Checks  # noqa: E402
 
@@ -226,9 +225,8 @@ def upload(fleet, base, workspace, name, text):
              for field, value in (("workspace_id", workspace), ("source_ref", f"upload:{name}"))]
     parts.append(f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
                  f"Content-Type: text/markdown\r\n\r\n{text}\r\n--{mark}--\r\n")
-    credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     request = urllib.request.Request(base + "ingest/", "".join(parts).encode(), {
-        "Authorization": f"Basic {credentials}", "Content-Type": f"multipart/form-data; boundary={mark}"})
+        "Authorization": authorization(USER, PASSWORD), "Content-Type": f"multipart/form-data; boundary={mark}"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.status, json.load(answer)
 

@@ -6,7 +6,6 @@ only; root on Linux.
     check.py        with MNEMOSYNE_EXECUTABLE set; ends with 125 where it cannot run
 """
 
-import base64
 import email
 import http.client
 import json
@@ -209,7 +208,7 @@ def visitor(checks, browser, mails):
 
 
 def api(checks, fleet, browser):
-    basic = "Basic " + base64.b64encode(f"{fleets.USER}:{fleets.PASSWORD}".encode()).decode()
+    basic = fleets.authorization(fleets.USER, fleets.PASSWORD)
     with checks.that("REST: the next page of a list is an address of https"):
         for name in ("one", "two"):
             status, _, body = browser.ask("POST", "/library/api/workspaces/", {"Authorization": basic, "Content-Type": "application/json"},

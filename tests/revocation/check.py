@@ -20,7 +20,7 @@ import urllib.request
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from fleet import PASSWORD, USER, Fleet, run_suite  # noqa: E402
+from fleet import PASSWORD, USER, Fleet, authorization, run_suite  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 
 ROOT = "root"
@@ -44,10 +44,6 @@ def ask(address, method="GET", body=None, **headers):
             return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read().decode()
-
-
-def authorization(username, password):
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def basic(role, username, password):

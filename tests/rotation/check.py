@@ -69,10 +69,9 @@ def found(fleet):
 
 
 def rest(fleet, password):
-    credentials = base64.b64encode(f"{fleets.USER}:{password}".encode()).decode()
     connection = http.client.HTTPConnection(fleet.app.address.removeprefix("http://").rstrip("/"), timeout=60)
     try:
-        connection.request("GET", "/library/api/workspaces/", headers={"Authorization": f"Basic {credentials}"})
+        connection.request("GET", "/library/api/workspaces/", headers={"Authorization": fleets.authorization(fleets.USER, password)})
         return connection.getresponse().status
     finally:
         connection.close()
@@ -140,10 +139,9 @@ def passwords_of_servers(checks, fleet):
 
 
 def on_system(fleet, statement, parameters):
-    credentials = base64.b64encode(f"neo4j:{fleet.neo4j.password}".encode()).decode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{fleet.neo4j.http}/db/system/query/v2", json.dumps({"statement": statement, "parameters": parameters}).encode(),
-        {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", "Accept": "application/json"})
+        {"Authorization": fleets.authorization("neo4j", fleet.neo4j.password), "Content-Type": "application/json", "Accept": "application/json"})
     with urllib.request.urlopen(request, timeout=10):
         pass
 

@@ -24,6 +24,11 @@ USER, PASSWORD = "daedalus-service", "a-pass:word/with#odd%parts"
 DAEDALUS_ONLY = ("DAEDALUS_S3_",)
 
 
+def authorization(username, password):
+    """The header of HTTP Basic."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
 def report(number):
     """About ten chunks, with a word that no other document has."""
     parts = [f"# Report {number}\n\nThe marker of this report is quoxel{number}. It belongs to the harbour of Skarvoy.\n"]
@@ -94,7 +99,7 @@ class Deployment:
     def request(self, method, path, body=None, base=None, authorized=True):
         headers = {}
         if authorized:
-            headers["Authorization"] = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            headers["Authorization"] = authorization(USER, PASSWORD)
         data = None
         if body is not None:
             data = json.dumps(body).encode()

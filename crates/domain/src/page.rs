@@ -37,6 +37,14 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// A page of a list with nothing in it.
+    pub fn empty() -> Self {
+        Self {
+            rows: Vec::new(),
+            total: 0,
+        }
+    }
+
     /// The same page with every row changed.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page {

@@ -167,10 +167,7 @@ impl Services {
         permission::require(caller, Action::Administer)?;
         // No name has a control character; PostgreSQL would refuse to look for one.
         if filter.user.as_deref().is_some_and(has_control) {
-            return Ok(Page {
-                total: 0,
-                rows: Vec::new(),
-            });
+            return Ok(Page::empty());
         }
         Ok(self.relational.audit(filter, page).await?)
     }

@@ -113,12 +113,8 @@ impl Services {
     /// as away sooner, and what is told may be a second old.
     pub async fn dependencies_soon(&self) -> Vec<DependencyState> {
         let soon = |dependency| async move {
-            let (problem, milliseconds) = self.ask(dependency, SHORT_PATIENCE).await;
-            DependencyState {
-                dependency,
-                problem: problem.map(|problem| problem.sentence.to_owned()),
-                milliseconds,
-            }
+            let (state, _) = self.ask(dependency, SHORT_PATIENCE).await;
+            state
         };
         let look = || join_all(Dependency::ALL.map(soon));
         self.short_look.share(SHORT_AGE, look).await
@@ -139,17 +135,13 @@ impl Services {
     }
 
     async fn state_of(&self, dependency: Dependency) -> DependencyState {
-        let (problem, milliseconds) = self.ask(dependency, PATIENCE).await;
+        let (state, problem) = self.ask(dependency, PATIENCE).await;
         self.told.tell(dependency, problem.as_ref());
-        DependencyState {
-            dependency,
-            problem: problem.map(|problem| problem.sentence.to_owned()),
-            milliseconds,
-        }
+        state
     }
 
-    /// What is wrong with a dependency, and how long its answer took, in milliseconds.
-    async fn ask(&self, dependency: Dependency, patience: Duration) -> (Option<Problem>, f64) {
+    /// A dependency as it is now, and what is wrong with it.
+    async fn ask(&self, dependency: Dependency, patience: Duration) -> (DependencyState, Option<Problem>) {
         let check = match dependency {
             Dependency::Database => self.relational.check(),
             Dependency::Cache => self.cache.check(),
@@ -170,8 +162,12 @@ impl Services {
                 details: format!("no answer within {} s", patience.as_secs()),
             }),
         };
-        let milliseconds = (began.elapsed().as_secs_f64() * 100_000.0).round() / 100.0;
-        (problem, milliseconds)
+        let state = DependencyState {
+            dependency,
+            problem: problem.as_ref().map(|problem| problem.sentence.to_owned()),
+            milliseconds: (began.elapsed().as_secs_f64() * 100_000.0).round() / 100.0,
+        };
+        (state, problem)
     }
 
     /// The models that can be had, the system's first.

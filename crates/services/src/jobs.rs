@@ -25,10 +25,7 @@ impl Services {
             .as_ref()
             .is_some_and(|name| name.contains('\0'))
         {
-            return Ok(Page {
-                total: 0,
-                rows: Vec::new(),
-            });
+            return Ok(Page::empty());
         }
         Ok(self.relational.jobs(filter, page).await?)
     }

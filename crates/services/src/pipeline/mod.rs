@@ -65,15 +65,19 @@ impl From<Failure> for Interrupt {
     }
 }
 
+fn store_unavailable() -> Failure {
+    Failure::new(
+        FailureCode::StorageUnavailable,
+        "A store could not be reached or is full.",
+    )
+}
+
 impl From<StoreError> for Interrupt {
     fn from(error: StoreError) -> Self {
         let failure = match error {
             StoreError::Unavailable(text) | StoreError::Refused(_, text) | StoreError::Schema(text) => {
                 tracing::warn!(error = text, "a store is unavailable");
-                Failure::new(
-                    FailureCode::StorageUnavailable,
-                    "A store could not be reached or is full.",
-                )
+                store_unavailable()
             }
             StoreError::NotFound => {
                 Failure::new(FailureCode::LibraryGone, "The library was deleted meanwhile.")
@@ -256,38 +260,37 @@ impl Services {
                 Ok(JobEnd::Superseded)
             }
             Interrupt::Failed { failure, retry_after } => {
-                let failure = self.judged(lease, progress, failure).await?;
-                self.tell(lease, progress.update()).await?;
+                let (failure, update) = self.judged(lease, progress, failure).await;
+                self.tell(lease, update).await?;
                 self.end_attempt(lease, failure, retry_after).await
             }
         }
     }
 
     /// A store that misses what was written says no more than that. Only where the library is really gone, the job ends;
-    /// otherwise a run that had lost its lease wrote over it, or somebody removed it, and it is written anew.
-    async fn judged(&self, lease: &Lease, progress: &Progress, failure: Failure) -> ServiceResult<Failure> {
+    /// otherwise a run that had lost its lease wrote over it, or somebody removed it, and it is written anew. What failed, and
+    /// what the job's row is told.
+    async fn judged(&self, lease: &Lease, progress: &Progress, failure: Failure) -> (Failure, JobUpdate) {
+        let update = progress.update();
         if failure.code != FailureCode::LibraryGone {
-            return Ok(failure);
+            return (failure, update);
         }
         match self.knowledge.library(&lease.job.request.library_uid).await {
-            Ok(None) => Ok(failure),
+            Ok(None) => (failure, update),
             Ok(Some(_)) => {
                 let anew = JobUpdate {
                     checkpoints: [(run::checkpoint::STAGED.to_owned(), String::new())].into(),
-                    ..progress.update()
+                    ..update
                 };
-                self.tell(lease, anew).await?;
-                Ok(Failure::new(
+                let failure = Failure::new(
                     FailureCode::StorageUnavailable,
                     "A part of what was written was missing; it is written anew.",
-                ))
+                );
+                (failure, anew)
             }
             Err(error) => {
                 tracing::warn!(job = %lease.job.id, %error, "nobody can say whether the library is gone");
-                Ok(Failure::new(
-                    FailureCode::StorageUnavailable,
-                    "A store could not be reached or is full.",
-                ))
+                (store_unavailable(), update)
             }
         }
     }

@@ -91,6 +91,19 @@ impl Audit for PostgresDatabase {
     }
 }
 
+impl PostgresDatabase {
+    /// Notes in a bucket what the statement says, as of a moment.
+    async fn note(&self, statement: &'static str, bucket: &str, now: DateTime<Utc>) -> StoreResult<()> {
+        sqlx::query(statement)
+            .bind(bucket)
+            .bind(micros(now))
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+}
+
 #[async_trait::async_trait]
 impl Throttle for PostgresDatabase {
     async fn attempts(&self, bucket: &str, forget_before: DateTime<Utc>) -> StoreResult<Attempts> {
@@ -129,23 +142,11 @@ impl Throttle for PostgresDatabase {
     }
 
     async fn note_success(&self, bucket: &str, now: DateTime<Utc>) -> StoreResult<()> {
-        sqlx::query(NOTE_SUCCESS)
-            .bind(bucket)
-            .bind(micros(now))
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(store_error)
+        self.note(NOTE_SUCCESS, bucket, now).await
     }
 
     async fn note_presence(&self, bucket: &str, now: DateTime<Utc>) -> StoreResult<()> {
-        sqlx::query(NOTE_PRESENCE)
-            .bind(bucket)
-            .bind(micros(now))
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(store_error)
+        self.note(NOTE_PRESENCE, bucket, now).await
     }
 
     async fn delete_attempts_before(&self, before: DateTime<Utc>) -> StoreResult<u64> {

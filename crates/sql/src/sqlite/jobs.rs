@@ -402,10 +402,7 @@ impl Jobs for SqliteDatabase {
             (None | Some(JobStatus::Failed), None, Some(_)) => OF_FAILURE,
             (None | Some(JobStatus::Failed), Some(_), Some(_)) => OF_LIBRARY_AND_FAILURE,
             (Some(_), _, Some(_)) => {
-                return Ok(Page {
-                    rows: Vec::new(),
-                    total: 0,
-                });
+                return Ok(Page::empty());
             }
         };
         let name = filter.name_contains.as_deref();
