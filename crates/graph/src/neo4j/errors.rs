@@ -24,6 +24,10 @@ const LOGIN: [&str; 3] = [
     "Neo.ClientError.Security.CredentialsExpired",
 ];
 
+/// What is said of a transaction, not of its statements: it took too long, or an administrator or the end of the server
+/// ended it. The driver calls some of these client errors that a server calls transient.
+const OF_TRANSACTIONS: &str = "Neo.ClientError.Transaction.";
+
 /// The database that the URL names does not exist.
 const NO_DATABASE: &str = "Neo.ClientError.Database.DatabaseNotFound";
 
@@ -93,9 +97,9 @@ pub(super) fn store_error(error: &Error) -> StoreError {
                 Neo4jErrorKind::Client(
                     Neo4jClientErrorKind::Security(_)
                     | Neo4jClientErrorKind::SessionExpired
-                    | Neo4jClientErrorKind::FatalDiscovery
-                    | Neo4jClientErrorKind::TransactionTerminated,
+                    | Neo4jClientErrorKind::FatalDiscovery,
                 ) => StoreError::Unavailable(words),
+                _ if neo4j.code().starts_with(OF_TRANSACTIONS) => StoreError::Unavailable(words),
                 _ if neo4j.code().starts_with("Neo.ClientError.Schema.") && neo4j.code() != CONSTRAINT => {
                     StoreError::Schema(words)
                 }

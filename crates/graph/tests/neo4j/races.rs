@@ -6,8 +6,11 @@ use futures::future::join_all;
 use mnemosyne_domain::PageRequest;
 use mnemosyne_domain::StoreError;
 use mnemosyne_domain::ports::{ConceptFilter, KnowledgeStore as _, PublishOutcome};
+use neo4rs::Query;
 
-use super::support::{connect, fresh, library, new_library, now, number, server, settings, space, stage};
+use super::support::{
+    connect, fresh, library, new_library, now, number, server, settings, space, stage, texts,
+};
 
 const ROUNDS: usize = 8;
 
@@ -125,4 +128,32 @@ async fn of_revisions_published_at_once_the_last_stays() {
     let report = store.report().await.unwrap();
     assert_eq!((report.items, report.staged_items), (ROUNDS as u64, 0));
     assert_eq!(report.problems, [""; 0]);
+}
+
+/// A server that stops, or an administrator, ends what waits for a lock. That says nothing of what was asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_the_server_ended_is_no_defect() {
+    let (store, _turn) = fresh().await;
+    let shelf = library(&store, "L", None, &space("conformance", 48)).await;
+    let graph = server();
+    let mut holder = graph.start_txn().await.unwrap();
+    holder
+        .run(Query::new(
+            "MATCH (l:Library) SET l.changes = timestamp()".to_owned(),
+        ))
+        .await
+        .unwrap();
+    let waits = tokio::spawn(async move { store.create_collection(&shelf.uid, "shelf", "", now()).await });
+    let blocked = "SHOW TRANSACTIONS YIELD transactionId, status WHERE status STARTS WITH 'Blocked' RETURN transactionId AS n";
+    let waiting = loop {
+        if let Some(found) = texts(&graph, blocked).await.pop() {
+            break found;
+        }
+        tokio::task::yield_now().await;
+    };
+    let terminate = format!("TERMINATE TRANSACTIONS '{waiting}' YIELD message RETURN message AS n");
+    assert_eq!(texts(&graph, &terminate).await, ["Transaction terminated."]);
+    let ended = waits.await.unwrap();
+    assert!(matches!(ended, Err(StoreError::Unavailable(_))), "{ended:?}");
+    holder.rollback().await.unwrap();
 }

@@ -13,8 +13,8 @@ mod tokens;
 
 use std::time::Duration;
 
-use mnemosyne_domain::StoreResult;
 use mnemosyne_domain::ports::Health;
+use mnemosyne_domain::{StoreError, StoreResult};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{PgPool, Postgres, Transaction};
@@ -87,8 +87,15 @@ impl PostgresDatabase {
         self.pool.close().await;
     }
 
+    /// Begins in a task of its own: sqlx 0.9.0 counts a transaction only when the answer to `BEGIN` is read, so a caller that
+    /// gives up before that would leave it open on a connection of the pool (launchbadge/sqlx#4393), and what others write
+    /// there would be undone with it. The task reads the answer in any case, and rolls back when nobody waits any more.
     async fn begin(&self) -> StoreResult<Transaction<'static, Postgres>> {
-        self.pool.begin().await.map_err(store_error)
+        let pool = self.pool.clone();
+        tokio::spawn(async move { pool.begin().await })
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+            .map_err(store_error)
     }
 }
 

@@ -7,12 +7,15 @@
     reason = "a test"
 )]
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use mnemosyne_blobs::files::FileBlobs;
 use mnemosyne_blobs::s3::{S3Blobs, S3Settings, UploadSettings, connect};
-use mnemosyne_domain::ports::{ForeignTables, Health, Relational, Settings};
-use mnemosyne_domain::{NewUser, Refusal, StoreError};
+use mnemosyne_domain::ports::{ForeignTables, Health, Relational, Settings, SigningKeys};
+use mnemosyne_domain::{NewUser, Refusal, SigningKey, StoreError};
 use mnemosyne_sql::postgres::PostgresDatabase;
 use mnemosyne_testkit::conformance::blob_ledger::LedgerAndStore;
 use mnemosyne_testkit::conformance::{Pair, at};
@@ -135,6 +138,45 @@ async fn a_value_that_it_cannot_hold_is_no_outage() {
     );
     let kept = database.set_setting("x", "a\0b").await;
     assert!(matches!(kept, Err(StoreError::Unstorable(_))), "{kept:?}");
+}
+
+/// Polls a call so often at the most, and gives it up there.
+async fn given_up(polls: usize, call: impl Future) {
+    let mut call = pin!(call);
+    let mut left = polls;
+    poll_fn(|context| {
+        left -= 1;
+        match call.as_mut().poll(context) {
+            Poll::Pending if left > 0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_given_up_takes_nothing_of_the_next_with_it() {
+    let database = Database::create().await;
+    let mut one = settings(database.name());
+    one.connections = 1;
+    let first = PostgresDatabase::connect_lazy(&one);
+    let second = PostgresDatabase::connect_lazy(&settings(database.name()));
+    first.migrate().await.unwrap();
+    // How many polls a step takes differs from run to run.
+    for number in 0..100 {
+        let key = SigningKey {
+            kid: format!("key-{number}"),
+            sealed_secret: "sealed".to_owned(),
+            created_at: at(1),
+            retired_at: None,
+        };
+        let polls = 1 + number % 10;
+        given_up(polls, first.create_signing_key(key, true)).await;
+        let written = number.to_string();
+        first.set_setting("written", &written).await.unwrap();
+        let read = second.setting("written").await.unwrap();
+        assert_eq!(read, Some(written), "after {polls} polls");
+    }
 }
 
 #[tokio::test]
