@@ -151,12 +151,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its sentence.
+    /// A failure with its sentence. Control characters, which may come from names inside of files and which PostgreSQL would
+    /// not keep, become spaces.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
+        let mut message = message.into();
+        if message.contains(char::is_control) {
+            message = message.replace(char::is_control, " ");
         }
+        Self { code, message }
     }
 }
 
@@ -220,6 +222,12 @@ mod tests {
             assert_eq!(FailureCode::parse(code.as_str()), Some(code));
             assert!(code.advice().ends_with('.'));
         }
+    }
+
+    #[test]
+    fn a_sentence_has_no_control_characters() {
+        let failure = Failure::new(FailureCode::Damaged, "The part \"a\0b\n\" is damaged.");
+        assert_eq!(failure.message, "The part \"a b \" is damaged.");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use mnemosyne_domain::StoreResult;
 use mnemosyne_domain::ports::{Health, SourceBucket, SourceError, SourceObject};
 
 use crate::s3::download::{Download, Refusal};
-use crate::s3::error::Place;
+use crate::s3::error::{Place, is_denied};
 use crate::s3::{S3Settings, connect, probe};
 
 /// How long the bucket may take to show its health.
@@ -70,11 +70,7 @@ impl Health for S3Bucket {
         match probe(&self.client, self.place.bucket(), PROBE_KEY, CHECK_TIME).await {
             // Who may read objects but not list them is told this of every object that does not exist. The credentials
             // were right at least.
-            Err(error)
-                if error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("AccessDenied") =>
-            {
-                Ok(())
-            }
+            Err(error) if is_denied(&error) => Ok(()),
             checked => checked.map_err(|error| self.place.unavailable(&error)),
         }
     }
@@ -92,6 +88,7 @@ impl SourceBucket for S3Bucket {
                 content: download.into_stream(),
             }),
             Err(refusal) if refusal.is_missing() || names_nothing(&refusal) => Err(SourceError::NotFound),
+            Err(refusal) if refusal.is_denied() => Err(SourceError::Denied),
             Err(refusal) => Err(SourceError::Unavailable(refusal.sentence(&self.place))),
         }
     }

@@ -41,6 +41,11 @@ impl Refusal {
         matches!(self, Self::Call(error) if error::is_no_such_key(error))
     }
 
+    /// S3 says so of an object that does not exist, too, to credentials that may not list the bucket.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Call(error) if error::is_denied(error))
+    }
+
     pub(super) fn sentence(&self, place: &Place) -> String {
         match self {
             Self::Call(error) => place.sentence(error),

@@ -147,6 +147,11 @@ pub(super) fn is_no_such_key<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRe
     error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("NoSuchKey")
 }
 
+/// Whether the server said that the credentials may not do this. As above, its own words count.
+pub(super) fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("AccessDenied")
+}
+
 /// Whether the server said that there is no such upload in parts.
 pub(super) fn is_no_such_upload<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("NoSuchUpload")

@@ -116,6 +116,22 @@ async fn silence_ends_in_words() {
     }
 }
 
+/// As S3 does for credentials that may not list the bucket.
+#[tokio::test]
+async fn what_may_not_be_read_may_be_missing_as_well() {
+    let proxy = Proxy::start(|_| Fault::Answer(403, "AccessDenied", "Access Denied.")).await;
+    let settings = S3Settings {
+        endpoint: proxy.endpoint(),
+        ..bucket().await
+    };
+    let opened = S3Bucket::open(&settings).unwrap();
+    opened.check().await.unwrap();
+    match opened.open("key").await {
+        Err(SourceError::Denied) => {}
+        other => panic!("{:?}", other.map(|object| object.size)),
+    }
+}
+
 #[tokio::test]
 async fn a_broken_download_is_taken_up_where_it_broke() {
     let direct = bucket().await;

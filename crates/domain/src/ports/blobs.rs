@@ -94,6 +94,9 @@ pub enum SourceError {
     /// No such object, or a key that can name none.
     #[error("no such object")]
     NotFound,
+    /// The server does not say whether there is one: the credentials may not read it, or may not be told what is missing.
+    #[error("no such object, or the credentials may not read it")]
+    Denied,
     /// The bucket cannot be read just now.
     #[error("{0}")]
     Unavailable(String),

@@ -537,6 +537,10 @@ fn source_failure(key: &str, error: &SourceError) -> Failure {
             FailureCode::SourceNotFound,
             format!("There is no object {key:?}."),
         ),
+        SourceError::Denied => Failure::new(
+            FailureCode::SourceUnavailable,
+            format!("There is no object {key:?}, or the credentials of the bucket may not read it."),
+        ),
         SourceError::Unavailable(text) => {
             tracing::warn!(key, error = text, "the bucket cannot be read");
             Failure::new(FailureCode::SourceUnavailable, "The bucket could not be read.")

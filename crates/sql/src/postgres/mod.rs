@@ -17,7 +17,7 @@ use mnemosyne_domain::ports::Health;
 use mnemosyne_domain::{StoreError, StoreResult};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 use self::errors::store_error;
 use crate::schema::{check_version, migrate_error};
@@ -28,6 +28,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// A connection that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
+
+/// A connection that came back so lately is used again without being asked.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How the database is reached.
 #[derive(Clone)]
@@ -68,6 +71,11 @@ impl PostgresDatabase {
             .max_connections(settings.connections)
             .acquire_timeout(ACQUIRE)
             .idle_timeout(IDLE)
+            // The pool asks each connection that comes back. What answered just now is not asked again.
+            .test_before_acquire(false)
+            .before_acquire(|connection, found| {
+                Box::pin(async move { Ok(found.idle_for < FRESH || connection.ping().await.is_ok()) })
+            })
             .connect_lazy_with(options);
         Self { pool }
     }
