@@ -44,7 +44,7 @@ use crate::celery::{LogicalClock, event, result};
 
 /// How long an announcement waits for a connection that is being made.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a check waits for the first attempt to connect.
+/// How long a check waits for the first attempt to connect, and for the broker's answer.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long leaving may take: telling watchers, closing the connection.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -208,6 +208,15 @@ impl Drop for AmqpQueue {
 }
 
 impl Shared {
+    /// The connection as it stands, once the first attempt has ended.
+    async fn first_link(&self) -> Link {
+        let mut link = self.link.subscribe();
+        match link.wait_for(|link| !matches!(link, Link::Connecting)).await {
+            Ok(link) => link.clone(),
+            Err(_) => Link::Connecting,
+        }
+    }
+
     fn unavailable(&self) -> StoreError {
         match &*self.link.borrow() {
             Link::Connecting => StoreError::Unavailable("RabbitMQ did not answer yet".into()),
@@ -229,15 +238,15 @@ impl Shared {
 #[async_trait::async_trait]
 impl Health for AmqpQueue {
     async fn check(&self) -> StoreResult<()> {
-        let mut link = self.shared.link.subscribe();
-        let known = link.wait_for(|link| !matches!(link, Link::Connecting));
-        let known = tokio::time::timeout(CHECK_PATIENCE, known).await;
-        match known.as_ref().map(|link| link.as_deref()) {
-            Ok(Ok(Link::Up(uplink))) => uplink.check(),
-            _ => {
-                drop(known);
-                Err(self.shared.unavailable())
+        let check = async {
+            match self.shared.first_link().await {
+                Link::Up(uplink) => uplink.check().await,
+                Link::Connecting | Link::Away(_) => Err(self.shared.unavailable()),
             }
+        };
+        match tokio::time::timeout(CHECK_PATIENCE, check).await {
+            Ok(checked) => checked,
+            Err(_) => Err(StoreError::Unavailable("RabbitMQ does not answer".into())),
         }
     }
 }
