@@ -149,6 +149,26 @@ def tasks(checks):
             assert "no_job_id" in str(error), error
         else:
             raise AssertionError("it did not fail")
+    with checks.that("what is to follow a task is refused, and whoever waits for it hears so"):
+        ingest = app.signature(TASK, args=[ENDS], queue="embedding")
+        after = app.signature("somebody.elses.task", queue="nobody")
+        for canvas in (celery.chain(ingest, after), celery.chain(ingest, after, after)):
+            try:
+                canvas.apply_async().get(timeout=PATIENCE)
+            except ValueError as error:
+                assert "unsupported_callbacks" in str(error), error
+            else:
+                raise AssertionError("it did not fail")
+        for follow in ({"link": after}, {"link_error": after}):
+            try:
+                ingest.clone().apply_async(**follow).get(timeout=PATIENCE)
+            except ValueError as error:
+                assert "unsupported_callbacks" in str(error), error
+            else:
+                raise AssertionError(f"{follow} did not fail")
+    with checks.that("a group is one task after another, each with its result"):
+        results = celery.group([app.signature(TASK, args=[ENDS], queue="embedding") for _ in range(3)]).apply_async()
+        assert [result["job_id"] for result in results.get(timeout=PATIENCE)] == [ENDS] * 3
     with checks.that("Celery's own declarations of the queues agree with what is there"):
         with app.connection() as connection:
             for name in QUEUES:

@@ -114,7 +114,7 @@ async fn take(
         .await
         .map_err(Problem::new)?;
     delivery.acker.ack(BasicAckOptions::default()).await?;
-    if let Some(asker) = poison.asker.clone() {
+    for asker in poison.asker.iter().chain(&poison.followers).cloned() {
         let body = result::of_poison(&poison, &asker.task_id);
         worker.send_result(ResultMessage { asker, body });
     }

@@ -89,6 +89,12 @@ async fn poison_is_parked_with_its_reason_and_answered() {
         ),
         (INGEST_TASK, "{not json", "unreadable", "ValueError"),
         (INGEST_TASK, "[[], {}, {}]", "no_job_id", "ValueError"),
+        (
+            INGEST_TASK,
+            r#"[["j"], {}, {"callbacks": [{"task": "next"}], "errbacks": null, "chain": null, "chord": null}]"#,
+            "unsupported_callbacks",
+            "ValueError",
+        ),
     ] {
         publish(&channel, "embedding", task, body.as_bytes(), &replies).await;
         let (properties, parked) = next(&channel, "mnemosyne.dead").await;
