@@ -45,6 +45,8 @@ pub struct Asker {
 pub struct IngestCall {
     /// The job.
     pub job: JobId,
+    /// What the sender calls the task.
+    pub task_id: Option<String>,
     /// Who wants to hear of its end.
     pub asker: Option<Asker>,
 }
@@ -168,7 +170,11 @@ pub fn read(envelope: &Envelope) -> Result<IngestCall, Box<Poison>> {
         return Err(poison(PoisonReason::UnsupportedCallbacks, detail));
     }
     match call.job() {
-        Some(job) => Ok(IngestCall { job, asker }),
+        Some(job) => Ok(IngestCall {
+            job,
+            task_id: task_id(envelope, call.id.as_deref()),
+            asker,
+        }),
         None => Err(poison(
             PoisonReason::NoJob,
             "neither the first argument nor the keyword job_id names a job".into(),
@@ -377,6 +383,7 @@ mod tests {
         let mut message = from_python();
         let expected = IngestCall {
             job: job("0190-a"),
+            task_id: Some("t-1".into()),
             asker: Some(asker),
         };
         assert_eq!(read(&message), Ok(expected.clone()));
