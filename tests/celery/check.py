@@ -1,9 +1,9 @@
 """Talks to a worker of Mnemosyne with Celery itself: remote control, events, Flower, and tasks with their results.
 
-    check.py BROKER NODE ENDS FAILS
+    check.py BROKER NODE ENDS FAILS [WAITS WAITS]
 
 BROKER is the broker's URL, NODE the worker's name (celery@HOST), ENDS a job that completes (or is completed) there and
-FAILS one that fails for good with `no_text_extracted`. Jobs must be run there meanwhile, so that there are events of them.
+FAILS one that fails for good with `no_text_extracted`, each WAITS one that does not end by itself. Jobs must be run there meanwhile, so that there are events of them.
 """
 
 import json
@@ -15,15 +15,16 @@ import sys
 import threading
 import time
 import urllib.request
+import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "support"))
 from mnemosyne import Checks  # noqa: E402
 
 import celery  # noqa: E402
 import kombu  # noqa: E402
-from celery.exceptions import NotRegistered  # noqa: E402
+from celery.exceptions import NotRegistered, TaskRevokedError  # noqa: E402
 
-BROKER, NODE, ENDS, FAILS = sys.argv[1:]
+BROKER, NODE, ENDS, FAILS, *WAITS = sys.argv[1:]
 TASK = "library.tasks.ingest_from_daedalus"
 QUEUES = ("celery", "embedding", "batch")
 PATIENCE = 60
@@ -149,10 +150,66 @@ def tasks(checks):
             assert "no_job_id" in str(error), error
         else:
             raise AssertionError("it did not fail")
+    with checks.that("what is to follow a task is refused, and whoever waits for it hears so"):
+        ingest = app.signature(TASK, args=[ENDS], queue="embedding")
+        after = app.signature("somebody.elses.task", queue="nobody")
+        for canvas in (celery.chain(ingest, after), celery.chain(ingest, after, after)):
+            try:
+                canvas.apply_async().get(timeout=PATIENCE)
+            except ValueError as error:
+                assert "unsupported_callbacks" in str(error), error
+            else:
+                raise AssertionError("it did not fail")
+        for follow in ({"link": after}, {"link_error": after}):
+            try:
+                ingest.clone().apply_async(**follow).get(timeout=PATIENCE)
+            except ValueError as error:
+                assert "unsupported_callbacks" in str(error), error
+            else:
+                raise AssertionError(f"{follow} did not fail")
+    with checks.that("a group is one task after another, each with its result"):
+        results = celery.group([app.signature(TASK, args=[ENDS], queue="embedding") for _ in range(3)]).apply_async()
+        assert [result["job_id"] for result in results.get(timeout=PATIENCE)] == [ENDS] * 3
     with checks.that("Celery's own declarations of the queues agree with what is there"):
         with app.connection() as connection:
             for name in QUEUES:
                 kombu.Queue(name, kombu.Exchange(name), routing_key=name).bind(connection.default_channel).declare()
+
+
+def revoke(name):
+    """What the worker says to it."""
+    return app.control.revoke(name, destination=[NODE], reply=True, timeout=10)[0][NODE]
+
+
+def heard_of_it(result):
+    try:
+        result.get(timeout=PATIENCE)
+    except TaskRevokedError:
+        pass
+    else:
+        raise AssertionError("it was not cancelled")
+
+
+def revocation(checks, first, second):
+    with checks.that("what no job has for its name is not said to be cancelled"):
+        stranger = str(uuid.uuid4())
+        answer = revoke(stranger)
+        assert "ok" not in answer and f"unknown task {stranger}" in answer["error"], answer
+    with checks.that("a job that has ended is not said to be cancelled"):
+        answer = revoke(ENDS)
+        assert "ok" not in answer and ENDS in answer["error"], answer
+    with checks.that("the name of a result cancels its job, however early it is revoked, and the sender hears so"):
+        result = app.send_task(TASK, args=[first], queue="embedding")
+        result.revoke()
+        heard_of_it(result)
+    with checks.that("what is cancelled is said to be, under each of its names"):
+        for name in (result.id, first):
+            answer = revoke(name)
+            assert first in answer["ok"] and "cancelled" in answer["ok"], answer
+    with checks.that("a task that is revoked before its message comes is not run"):
+        name = str(uuid.uuid4())
+        assert "unknown task" in revoke(name)["error"]
+        heard_of_it(app.send_task(TASK, args=[second], queue="embedding", task_id=name))
 
 
 def events(checks, watcher):
@@ -214,6 +271,8 @@ checks = Checks()
 watcher = Watcher()
 remote_control(checks)
 tasks(checks)
+if WAITS:
+    revocation(checks, *WAITS)
 events(checks, watcher)
 flower(checks)
 checks.finish()

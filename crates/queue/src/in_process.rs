@@ -56,7 +56,6 @@ impl JobQueue for InProcessQueue {
         tokio::time::timeout(at_most, rung).await.ok()?;
         Some(Nudge {
             job: None,
-            wants_result: false,
             receipt: None,
         })
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mnemosyne_domain::ports::{Announcement, JobFilter, Lease, LeaseRequest, Nudge, TaskReport, Throughput};
+use mnemosyne_domain::ports::{
+    Announcement, Awaited, Cancellation, JobFilter, Lease, LeaseRequest, Nudge, TaskReport, Throughput,
+};
 use mnemosyne_domain::{
     ItemUid, Job, JobId, JobStatus, LibraryUid, Page, PageRequest, Principal, Queue, StoreError,
 };
@@ -132,25 +134,33 @@ impl Services {
         Ok(job)
     }
 
-    /// The row of a job whose end a sender waits for, for a worker.
-    pub async fn watched_job(&self, id: &JobId) -> ServiceResult<Option<Job>> {
-        Ok(self.relational.job(id).await?)
+    /// Jobs whose end senders wait for, those after this turn (0: from the beginning).
+    pub fn awaited_jobs(&self, after: u64, limit: usize) -> Vec<Awaited> {
+        self.queue.awaited(after, limit)
+    }
+
+    /// The rows of jobs whose end senders wait for, for a worker; one that is not there is left out.
+    pub async fn watched_jobs(&self, ids: &[JobId]) -> ServiceResult<Vec<Job>> {
+        Ok(self.relational.jobs_by_id(ids).await?)
     }
 
     /// Waits for the next job that the fleet's remote control wants stopped.
-    pub async fn next_cancellation(&self) -> JobId {
+    pub async fn next_cancellation(&self) -> Cancellation {
         self.queue.cancellation().await
     }
 
-    /// Stops a job that the fleet's remote control names: whoever may send messages to the broker may do that. Every
-    /// worker is told; one that comes late, or of no such job, finds nothing to stop: `None`.
+    /// Stops a job that the fleet's remote control names: whoever may send messages to the broker may do that. Returns it
+    /// as it stands afterwards: every worker is told, and one that comes late finds it stopped. `None` where there is no
+    /// such job.
     pub async fn cancel_by_remote_control(&self, id: &JobId) -> ServiceResult<Option<Job>> {
         let Some(before) = self.relational.job(id).await? else {
             return Ok(None);
         };
         match self.cancel(before).await {
             Ok(job) => Ok(Some(job)),
-            Err(ServiceError::Conflict { .. } | ServiceError::NotFound(_)) => Ok(None),
+            Err(ServiceError::Conflict { .. } | ServiceError::NotFound(_)) => {
+                Ok(self.relational.job(id).await?)
+            }
             Err(error) => Err(error),
         }
     }

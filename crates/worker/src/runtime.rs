@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mnemosyne_domain::ports::{Lease, Nudge, TaskReport, TaskState};
-use mnemosyne_domain::{JobId, Queue};
+use mnemosyne_domain::ports::{CancelOutcome, Lease, Nudge, TaskReport, TaskState};
+use mnemosyne_domain::{JobId, JobStatus, Queue};
 use mnemosyne_services::Services;
 use mnemosyne_services::upkeep::Reach;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,22 +30,18 @@ pub struct WorkerSettings {
     pub upkeep: bool,
 }
 
-/// Jobs whose end was asked for and that the watcher did not take yet; further ones are not watched.
-const MAX_ASKED: usize = 1_000;
 /// How often interrupted deletions are looked for.
 const MEND_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Works until `stop`. Then no job is begun any more, those that run are given back at once (their finished stages are
 /// kept, so nothing is lost by it), and the function returns when all have let go.
 pub async fn run(services: Arc<Services>, settings: WorkerSettings, stop: CancellationToken) {
-    let (asked, asked_in) = mpsc::channel(MAX_ASKED);
-    let watcher = tokio::spawn(watch::watch(Arc::clone(&services), asked_in, stop.clone()));
+    let watcher = tokio::spawn(watch::watch(Arc::clone(&services), stop.clone()));
     let canceller = tokio::spawn(cancel_on_request(Arc::clone(&services), stop.clone()));
     let worker = Worker {
         services,
         settings,
         stop,
-        asked,
     };
     worker.run().await;
     for helper in [watcher, canceller] {
@@ -59,8 +55,6 @@ struct Worker {
     services: Arc<Services>,
     settings: WorkerSettings,
     stop: CancellationToken,
-    /// Jobs whose end somebody waits for.
-    asked: mpsc::Sender<JobId>,
 }
 
 impl Worker {
@@ -117,13 +111,6 @@ impl Worker {
             Some(job) => self.lease(Some(job)).await,
             None => None,
         };
-        // Watched even where it runs here: this attempt may not be the last one.
-        if let Some(job) = nudge.job
-            && nudge.wants_result
-            && let Err(error) = self.asked.try_send(job)
-        {
-            tracing::warn!(%error, "the sender of a task may not hear of its end");
-        }
         if let Some(receipt) = nudge.receipt {
             receipt.settle().await;
         }
@@ -169,12 +156,22 @@ impl Worker {
 
 /// Stops the jobs that the fleet's remote control names.
 async fn cancel_on_request(services: Arc<Services>, stop: CancellationToken) {
-    while let Some(job) = stop.run_until_cancelled(services.next_cancellation()).await {
-        match services.cancel_by_remote_control(&job).await {
-            Ok(Some(_)) => tracing::info!(%job, "a job was cancelled by remote control"),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%job, %error, "a job could not be cancelled by remote control"),
-        }
+    while let Some(wanted) = stop.run_until_cancelled(services.next_cancellation()).await {
+        let job = wanted.job;
+        let outcome = match services.cancel_by_remote_control(&job).await {
+            Ok(Some(row)) => {
+                if row.status == JobStatus::Cancelled {
+                    tracing::info!(%job, "a job is cancelled, as remote control wants");
+                }
+                CancelOutcome::Job(row.status)
+            }
+            Ok(None) => CancelOutcome::NoJob,
+            Err(error) => {
+                tracing::warn!(%job, %error, "a job could not be cancelled by remote control");
+                CancelOutcome::Unknown
+            }
+        };
+        (wanted.answer)(outcome);
     }
 }
 

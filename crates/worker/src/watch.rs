@@ -1,83 +1,62 @@
 //! Jobs whose end somebody waits for.
 //!
 //! Whoever sent a task with a wish for its result is told by the worker that took the message, wherever the job runs: its
-//! row says when it has ended.
+//! row says when it has ended. The queue remembers who waits for what; here the rows of those jobs are looked at in turn.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mnemosyne_domain::ports::{TaskReport, TaskState};
 use mnemosyne_domain::{Failure, FailureCode, JobId};
-use mnemosyne_services::Services;
-use tokio::sync::mpsc;
+use mnemosyne_services::{ServiceResult, Services};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::tasks;
 
-/// Jobs that are watched, at most. Whoever asked first is forgotten first.
-const MAX_WATCHED: usize = 1_000;
 /// How often rows are looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// Rows that are looked at each time, in turn, so that the table hardly notices.
-const ROWS_EACH_LOOK: usize = 16;
+/// Rows that are looked at each time, with one question, so that the table hardly notices.
+const ROWS_EACH_LOOK: usize = 1_000;
 
-/// Watches the jobs that it is given, until `stop`.
-pub(crate) async fn watch(
-    services: Arc<Services>,
-    mut asked: mpsc::Receiver<JobId>,
-    stop: CancellationToken,
-) {
-    let mut watched: VecDeque<JobId> = VecDeque::new();
+/// Watches the jobs that the queue names, until `stop`. One that runs here, too: this attempt may not be the last one.
+pub(crate) async fn watch(services: Arc<Services>, stop: CancellationToken) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            Some(job) = asked.recv() => {
-                if watched.contains(&job) || tell_end(&services, &job).await {
-                    continue;
-                }
-                if watched.len() == MAX_WATCHED {
-                    watched.pop_front();
-                    tracing::warn!("too many senders wait for results; the first is forgotten");
-                }
-                watched.push_back(job);
-            }
-            _ = look.tick() => {
-                for _ in 0..ROWS_EACH_LOOK.min(watched.len()) {
-                    if let Some(job) = watched.pop_front()
-                        && !tell_end(&services, &job).await
-                    {
-                        watched.push_back(job);
-                    }
-                }
-            }
+    let mut looked_at = 0;
+    while stop.run_until_cancelled(look.tick()).await.is_some() {
+        let awaited = services.awaited_jobs(looked_at, ROWS_EACH_LOOK);
+        looked_at = match awaited.last() {
+            Some(last) if awaited.len() == ROWS_EACH_LOOK => last.turn,
+            // These were the last ones; the next look begins anew.
+            _ => 0,
+        };
+        if awaited.is_empty() {
+            continue;
+        }
+        let jobs = awaited.into_iter().map(|awaited| awaited.job).collect();
+        if let Err(error) = tell_ends(&services, jobs).await {
+            tracing::debug!(%error, "watched jobs could not be looked at");
         }
     }
 }
 
-/// Tells of the end of a job that has ended; returns whether it has.
-async fn tell_end(services: &Services, id: &JobId) -> bool {
-    let state = match services.watched_job(id).await {
-        Ok(Some(job)) => tasks::state_of_row(&job),
-        Ok(None) => {
-            let failure = Failure::new(
+/// Tells of the ends of those of these jobs that have ended.
+async fn tell_ends(services: &Services, ids: Vec<JobId>) -> ServiceResult<()> {
+    let rows = services.watched_jobs(&ids).await?;
+    let mut rows: HashMap<JobId, _> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+    for job in ids {
+        let state = match rows.remove(&job) {
+            Some(row) => tasks::state_of_row(&row),
+            None => Some(TaskState::Failed(Failure::new(
                 FailureCode::LibraryGone,
                 "There is no such job, or none any more.",
-            );
-            Some(TaskState::Failed(failure))
+            ))),
+        };
+        if let Some(state) = state {
+            services.report_task(TaskReport { job, state });
         }
-        Err(error) => {
-            tracing::debug!(job = %id, %error, "a watched job could not be looked at");
-            None
-        }
-    };
-    let Some(state) = state else {
-        return false;
-    };
-    let job = id.clone();
-    services.report_task(TaskReport { job, state });
-    true
+    }
+    Ok(())
 }

@@ -139,6 +139,8 @@ pub trait Jobs: Send + Sync {
     async fn enqueue(&self, job: NewJob, upload: Option<&str>, now: DateTime<Utc>) -> StoreResult<Enqueued>;
     /// The job of this id.
     async fn job(&self, id: &JobId) -> StoreResult<Option<Job>>;
+    /// The jobs of these ids, in any order; one that is not there is left out.
+    async fn jobs_by_id(&self, ids: &[JobId]) -> StoreResult<Vec<Job>>;
     /// The job that makes, or made, this item.
     async fn job_of_item(&self, item: &ItemUid) -> StoreResult<Option<Job>>;
     /// Jobs in the order of the filter.

@@ -31,7 +31,9 @@ pub use knowledge::{
 };
 pub use model_servers::{ModelServers, ServerAnswer, ServerRefusal};
 pub use providers::{Providers, RegisteredModel, RegisteredModels};
-pub use queue::{Announcement, JobQueue, Nudge, Receipt, TaskReport, TaskState};
+pub use queue::{
+    Announcement, Awaited, CancelOutcome, Cancellation, JobQueue, Nudge, Receipt, TaskReport, TaskState,
+};
 
 use crate::error::StoreResult;
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::error::{Failure, StoreResult};
 use crate::id::JobId;
-use crate::job::Queue;
+use crate::job::{JobStatus, Queue};
 
 /// A job whose row is written and that no message was sent for yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +26,6 @@ pub trait Receipt: Send + Sync {
 pub struct Nudge {
     /// The job, where the message names one. A bell inside one process names none: look into the table.
     pub job: Option<JobId>,
-    /// Whether the sender waits for the end of the job, so that [`JobQueue::report`] must be told of it even where another
-    /// worker runs it.
-    pub wants_result: bool,
     /// To be settled once the job's row shows that it is taken, or that there is nothing to take.
     pub receipt: Option<Box<dyn Receipt>>,
 }
@@ -37,7 +34,6 @@ impl fmt::Debug for Nudge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nudge")
             .field("job", &self.job)
-            .field("wants_result", &self.wants_result)
             .finish_non_exhaustive()
     }
 }
@@ -76,6 +72,42 @@ pub enum TaskState {
     Released,
 }
 
+/// A job whose end a sender waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// Its place in the order of those who wait, from 1.
+    pub turn: u64,
+    /// The job.
+    pub job: JobId,
+}
+
+/// A job that those who watch want cancelled.
+pub struct Cancellation {
+    /// The job; there need not be one of this name.
+    pub job: JobId,
+    /// Tells whoever asked what came of it. Never waits.
+    pub answer: Box<dyn FnOnce(CancelOutcome) + Send>,
+}
+
+impl fmt::Debug for Cancellation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancellation")
+            .field("job", &self.job)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of a [`Cancellation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// The job as it stands now: cancelled, by this or before; or it had ended, or runs and is too far to be stopped.
+    Job(JobStatus),
+    /// There is no such job.
+    NoJob,
+    /// Nobody could look, or it took too long.
+    Unknown,
+}
+
 /// Nudges from those who enqueue jobs to those who run them. The job's row is the truth: a lost nudge only delays the
 /// job until the next poll, a doubled one is harmless.
 #[async_trait::async_trait]
@@ -91,9 +123,14 @@ pub trait JobQueue: super::Health {
     async fn next(&self, queues: &[Queue], at_most: Duration) -> Option<Nudge>;
     /// Tells those who watch what became of a job. Never waits.
     fn report(&self, report: TaskReport);
+    /// Jobs whose end senders wait for, wherever they run: [`JobQueue::report`] must be told of it. Those after this turn
+    /// (0: from the beginning), as many as are wanted; who asked first comes first.
+    fn awaited(&self, _after: u64, _limit: usize) -> Vec<Awaited> {
+        Vec::new()
+    }
     /// The next job that those who watch want cancelled, waiting for it as long as it takes. A queue that nobody watches
     /// never has one.
-    async fn cancellation(&self) -> JobId {
+    async fn cancellation(&self) -> Cancellation {
         std::future::pending().await
     }
 }

@@ -8,8 +8,6 @@ use mnemosyne_domain::ports::{Nudge, Receipt};
 use mnemosyne_domain::{JobId, Queue};
 use tokio::sync::Notify;
 
-/// Nudges that are kept although their messages were let go of, because their senders wait for a result.
-const MAX_SETTLED: usize = 1_000;
 /// How long letting go of a message may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -24,20 +22,17 @@ pub(super) struct Inbox {
 struct Waiting {
     queue: Queue,
     job: JobId,
-    wants_result: bool,
     since: Instant,
-    /// `None` once the message was let go of.
-    acker: Option<Acker>,
+    acker: Acker,
 }
 
 impl Inbox {
-    pub(super) fn push(&self, queue: Queue, job: JobId, wants_result: bool, acker: Acker) {
+    pub(super) fn push(&self, queue: Queue, job: JobId, acker: Acker) {
         self.lock().push_back(Waiting {
             queue,
             job,
-            wants_result,
             since: Instant::now(),
-            acker: Some(acker),
+            acker,
         });
         self.arrived.notify_waiters();
     }
@@ -62,11 +57,7 @@ impl Inbox {
         let taken = waiting.remove(place)?;
         Some(Nudge {
             job: Some(taken.job.clone()),
-            wants_result: taken.wants_result,
-            receipt: taken.acker.map(|acker| {
-                let job = taken.job;
-                Box::new(Delivered { job, acker }) as Box<dyn Receipt>
-            }),
+            receipt: Some(Box::new(taken.delivered())),
         })
     }
 
@@ -83,31 +74,15 @@ impl Inbox {
 
     fn overdue(&self, hold: Duration) -> Vec<Delivered> {
         let mut waiting = self.lock();
-        let mut overdue = Vec::new();
-        for nudge in waiting.iter_mut().filter(|nudge| nudge.since.elapsed() >= hold) {
-            if let Some(acker) = nudge.acker.take() {
-                let job = nudge.job.clone();
-                overdue.push(Delivered { job, acker });
-            }
-        }
-        if overdue.is_empty() {
-            return overdue;
-        }
-        // Who waits for a result still must be found by a worker.
-        waiting.retain(|nudge| nudge.acker.is_some() || nudge.wants_result);
-        let settled = waiting.iter().filter(|nudge| nudge.acker.is_none()).count();
-        let mut too_many = settled.saturating_sub(MAX_SETTLED);
-        waiting.retain(|nudge| {
-            let drop_it = nudge.acker.is_none() && too_many > 0;
-            too_many -= usize::from(drop_it);
-            !drop_it
-        });
-        overdue
+        let (overdue, kept): (VecDeque<_>, VecDeque<_>) =
+            waiting.drain(..).partition(|nudge| nudge.since.elapsed() >= hold);
+        *waiting = kept;
+        overdue.into_iter().map(Waiting::delivered).collect()
     }
 
     /// Forgets the messages of a connection that is gone: the broker delivers them again.
-    pub(super) fn forget_unsettled(&self) {
-        self.lock().retain(|nudge| nudge.acker.is_none());
+    pub(super) fn forget(&self) {
+        self.lock().clear();
     }
 
     /// What waits, oldest first.
@@ -121,6 +96,15 @@ impl Inbox {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         // No holder of the lock leaves the list half changed.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn delivered(self) -> Delivered {
+        Delivered {
+            job: self.job,
+            acker: self.acker,
+        }
     }
 }
 
@@ -151,49 +135,33 @@ mod tests {
 
     use super::*;
 
-    fn push(inbox: &Inbox, queue: Queue, wants_result: bool) -> (JobId, Acker) {
+    fn push(inbox: &Inbox, queue: Queue) -> (JobId, Acker) {
         let job = JobId::generate();
         let acker = Delivery::mock(1, "".into(), "".into(), false, Vec::new()).acker;
-        inbox.push(queue, job.clone(), wants_result, acker.clone());
+        inbox.push(queue, job.clone(), acker.clone());
         (job, acker)
     }
 
     #[tokio::test]
-    async fn what_nobody_took_is_let_go_of_and_only_those_with_a_result_are_kept() {
+    async fn what_nobody_took_is_let_go_of() {
         let inbox = Inbox::default();
-        let (_, plain) = push(&inbox, Queue::Default, false);
-        let (wanted, asked) = push(&inbox, Queue::Batch, true);
+        let (job, first) = push(&inbox, Queue::Default);
+        let (_, second) = push(&inbox, Queue::Batch);
         assert_eq!(inbox.settle_overdue(Duration::from_secs(3_600)).await, 0);
-        assert!(plain.usable() && asked.usable());
-        assert_eq!(inbox.settle_overdue(Duration::ZERO).await, 2);
-        assert!(!plain.usable() && !asked.usable());
+        assert!(first.usable() && second.usable());
+        let nudge = inbox.take(&[Queue::Default]).unwrap();
+        assert_eq!(nudge.job, Some(job));
+        assert_eq!(inbox.settle_overdue(Duration::ZERO).await, 1);
+        assert!(first.usable() && !second.usable());
         assert_eq!(inbox.settle_overdue(Duration::ZERO).await, 0);
-        inbox.forget_unsettled();
-        assert_eq!(inbox.listed(), [(wanted, Queue::Batch)]);
-        let nudge = inbox.take(&[Queue::Batch]).unwrap();
-        assert!(nudge.wants_result && nudge.receipt.is_none());
-    }
-
-    #[tokio::test]
-    async fn nudges_kept_for_their_results_are_bounded() {
-        let inbox = Inbox::default();
-        for _ in 0..3 {
-            for _ in 0..MAX_SETTLED {
-                push(&inbox, Queue::Default, true);
-            }
-            inbox.settle_overdue(Duration::ZERO).await;
-        }
-        let (last, _) = push(&inbox, Queue::Default, true);
-        inbox.settle_overdue(Duration::ZERO).await;
-        assert_eq!(inbox.listed().len(), MAX_SETTLED);
-        assert_eq!(inbox.listed().last(), Some(&(last, Queue::Default)));
+        assert_eq!(inbox.listed(), []);
     }
 
     #[tokio::test]
     async fn messages_of_a_lost_connection_are_forgotten() {
         let inbox = Inbox::default();
-        push(&inbox, Queue::Default, true);
-        inbox.forget_unsettled();
+        push(&inbox, Queue::Default);
+        inbox.forget();
         assert!(inbox.take(&Queue::ALL).is_none());
     }
 }

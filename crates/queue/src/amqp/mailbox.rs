@@ -3,19 +3,22 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::{self, BoxFuture};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
     QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
+use mnemosyne_domain::ports::CancelOutcome;
 use serde_json::{Map, Value, json};
 
 use super::topology::reply_code;
 use super::wire::{self, Keep};
 use super::{Shared, WorkerState, lock, machine};
-use crate::celery::control::{self, Command, Effect, ReplyTo, View};
+use crate::celery::control::{self, Command, Effect, ReplyTo, RevokedTask, View};
 
 /// The pause before the mailbox is opened again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -97,7 +100,19 @@ async fn converse(shared: &Shared, worker: &WorkerState, connection: &Connection
         .basic_consume(queue, "".into(), options, arguments)
         .await?;
     let mut replies = Replies::default();
-    while let Some(delivery) = commands.next().await {
+    // A command that takes its time must not hold up others.
+    let mut answers = FuturesUnordered::new();
+    loop {
+        let delivery = tokio::select! {
+            delivery = commands.next() => delivery,
+            Some((command, answer)) = answers.next() => {
+                reply(shared, worker, connection, &mut replies, &command, answer).await;
+                continue;
+            }
+        };
+        let Some(delivery) = delivery else {
+            return Ok(());
+        };
         let delivery = delivery?;
         delivery.acker.ack(BasicAckOptions::default()).await?;
         shared
@@ -108,23 +123,36 @@ async fn converse(shared: &Shared, worker: &WorkerState, connection: &Connection
             continue;
         };
         let answer = obey(shared, worker, &command);
-        if let Some(reply_to) = &command.reply_to
-            && let Err(error) = replies
-                .send(shared, worker, connection, reply_to, &command, answer)
-                .await
-        {
-            tracing::debug!(%error, method = command.method, "an answer could not be sent");
-        }
+        answers.push(answer.map(|answer| (command, answer)));
     }
-    Ok(())
 }
 
-fn obey(shared: &Shared, worker: &WorkerState, command: &Command) -> Value {
+async fn reply(
+    shared: &Shared,
+    worker: &WorkerState,
+    connection: &Connection,
+    replies: &mut Replies,
+    command: &Command,
+    answer: Value,
+) {
+    if let Some(reply_to) = &command.reply_to
+        && let Err(error) = replies
+            .send(shared, worker, connection, reply_to, command, answer)
+            .await
+    {
+        tracing::debug!(%error, method = command.method, "an answer could not be sent");
+    }
+}
+
+/// Does at once what a command asks for. The answer comes when it is known what came of it.
+fn obey(shared: &Shared, worker: &WorkerState, command: &Command) -> BoxFuture<'static, Value> {
     let (answer, effect) = {
         let activity = lock(&worker.activity);
+        let tasks = lock(&worker.tasks);
         command.answer(&View {
             node: &worker.node,
             activity: &activity,
+            tasks: &tasks,
             reserved: shared.inbox.listed(),
             prefetch: worker.node.concurrency,
             task_events: worker.sends_task_events.load(Ordering::Relaxed),
@@ -136,15 +164,26 @@ fn obey(shared: &Shared, worker: &WorkerState, command: &Command) -> Value {
         Effect::None => {}
         Effect::Heartbeat => worker.heartbeat_wanted.notify_one(),
         Effect::TaskEvents { sent } => worker.sends_task_events.store(sent, Ordering::Relaxed),
-        Effect::Revoke(jobs) => {
-            for job in jobs {
-                if let Err(error) = worker.cancellations.try_send(job) {
-                    tracing::warn!(%error, "a cancellation was dropped");
-                }
-            }
-        }
+        Effect::Revoke(tasks) => return revoke(worker, tasks).boxed(),
     }
-    answer
+    future::ready(answer).boxed()
+}
+
+/// Hands the jobs of these tasks to the worker at once. Tasks that were not received are remembered: a message and a
+/// command take different ways, so that the one that was sent first may come last.
+fn revoke(worker: &WorkerState, tasks: Vec<RevokedTask>) -> impl Future<Output = Value> + use<> {
+    let mut outcomes = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        if !task.received {
+            lock(&worker.tasks).revoke(&task.name);
+        }
+        let outcome = match task.job.clone() {
+            Some(job) => worker.cancel(job).boxed(),
+            None => future::ready(CancelOutcome::NoJob).boxed(),
+        };
+        outcomes.push(outcome.map(|outcome| (task, outcome)));
+    }
+    future::join_all(outcomes).map(|outcomes| control::revoked(&outcomes))
 }
 
 /// The channel of answers, opened again after each mistake of an asker.

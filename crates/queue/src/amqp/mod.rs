@@ -27,9 +27,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mnemosyne_domain::ports::{Announcement, Health, JobQueue, Nudge, TaskReport};
+use futures::FutureExt;
+use mnemosyne_domain::ports::{
+    Announcement, Awaited, CancelOutcome, Cancellation, Health, JobQueue, Nudge, TaskReport,
+};
 use mnemosyne_domain::{JobId, Queue, StoreError, StoreResult};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -40,20 +43,22 @@ use self::speak::{Outbox, ResultMessage};
 use self::uplink::Uplink;
 use crate::celery::event::{Event, Moment};
 use crate::celery::node::{Activity, Node};
-use crate::celery::{LogicalClock, event, result};
+use crate::celery::{LogicalClock, TaskNames, event, result};
 
 /// How long an announcement waits for a connection that is being made.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a check waits for the first attempt to connect.
+/// How long a check waits for the first attempt to connect, and for the broker's answer.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long leaving may take: telling watchers, closing the connection.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Events that wait to be sent; further ones are dropped.
 const MAX_EVENTS: usize = 1_024;
-/// Results that wait to be sent; further ones are dropped.
-const MAX_RESULTS: usize = 1_024;
+/// Results that wait to be sent; further ones are dropped. All who wait may be answered at once.
+const MAX_RESULTS: usize = askers::MAX_JOBS + 1_024;
 /// Cancellations that wait for the worker; further ones are dropped.
 const MAX_CANCELLATIONS: usize = 1_024;
+/// How long a worker may take to cancel a job, so that whoever asked hears something.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The kind of queue that is made where there is none yet. One that is there is taken as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +103,7 @@ pub struct AmqpQueue {
     stop: CancellationToken,
     supervisor: Mutex<Option<JoinHandle<()>>>,
     /// Jobs that remote control wants cancelled.
-    cancellations: tokio::sync::Mutex<mpsc::Receiver<JobId>>,
+    cancellations: tokio::sync::Mutex<mpsc::Receiver<Cancellation>>,
 }
 
 /// What the queue and its connection share.
@@ -126,9 +131,10 @@ struct WorkerState {
     node: Node,
     activity: Mutex<Activity>,
     askers: Mutex<Askers>,
+    tasks: Mutex<TaskNames>,
     events: mpsc::Sender<Event>,
     results: mpsc::Sender<ResultMessage>,
-    cancellations: mpsc::Sender<JobId>,
+    cancellations: mpsc::Sender<Cancellation>,
     sends_task_events: AtomicBool,
     heartbeat_wanted: Notify,
 }
@@ -151,6 +157,7 @@ impl AmqpQueue {
             },
             activity: Mutex::default(),
             askers: Mutex::default(),
+            tasks: Mutex::default(),
             events,
             results,
             cancellations,
@@ -208,6 +215,15 @@ impl Drop for AmqpQueue {
 }
 
 impl Shared {
+    /// The connection as it stands, once the first attempt has ended.
+    async fn first_link(&self) -> Link {
+        let mut link = self.link.subscribe();
+        match link.wait_for(|link| !matches!(link, Link::Connecting)).await {
+            Ok(link) => link.clone(),
+            Err(_) => Link::Connecting,
+        }
+    }
+
     fn unavailable(&self) -> StoreError {
         match &*self.link.borrow() {
             Link::Connecting => StoreError::Unavailable("RabbitMQ did not answer yet".into()),
@@ -229,15 +245,15 @@ impl Shared {
 #[async_trait::async_trait]
 impl Health for AmqpQueue {
     async fn check(&self) -> StoreResult<()> {
-        let mut link = self.shared.link.subscribe();
-        let known = link.wait_for(|link| !matches!(link, Link::Connecting));
-        let known = tokio::time::timeout(CHECK_PATIENCE, known).await;
-        match known.as_ref().map(|link| link.as_deref()) {
-            Ok(Ok(Link::Up(uplink))) => uplink.check(),
-            _ => {
-                drop(known);
-                Err(self.shared.unavailable())
+        let check = async {
+            match self.shared.first_link().await {
+                Link::Up(uplink) => uplink.check().await,
+                Link::Connecting | Link::Away(_) => Err(self.shared.unavailable()),
             }
+        };
+        match tokio::time::timeout(CHECK_PATIENCE, check).await {
+            Ok(checked) => checked,
+            Err(_) => Err(StoreError::Unavailable("RabbitMQ does not answer".into())),
         }
     }
 }
@@ -292,9 +308,16 @@ impl JobQueue for AmqpQueue {
         }
     }
 
-    async fn cancellation(&self) -> JobId {
+    fn awaited(&self, after: u64, limit: usize) -> Vec<Awaited> {
+        let Some(worker) = &self.shared.worker else {
+            return Vec::new();
+        };
+        lock(&worker.askers).awaited(after, limit)
+    }
+
+    async fn cancellation(&self) -> Cancellation {
         match self.cancellations.lock().await.recv().await {
-            Some(job) => job,
+            Some(cancellation) => cancellation,
             // Only a worker is told to cancel.
             None => std::future::pending().await,
         }
@@ -302,6 +325,25 @@ impl JobQueue for AmqpQueue {
 }
 
 impl WorkerState {
+    /// Has the worker cancel a job, and tells what came of it.
+    fn cancel(&self, job: JobId) -> impl Future<Output = CancelOutcome> + use<> {
+        let (told, outcome) = oneshot::channel();
+        let cancellation = Cancellation {
+            job,
+            answer: Box::new(|outcome| {
+                // Whoever asked may have stopped waiting.
+                let _: Result<(), CancelOutcome> = told.send(outcome);
+            }),
+        };
+        if let Err(error) = self.cancellations.try_send(cancellation) {
+            tracing::warn!(%error, "a cancellation was dropped");
+        }
+        tokio::time::timeout(CANCEL_PATIENCE, outcome).map(|outcome| match outcome {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => CancelOutcome::Unknown,
+        })
+    }
+
     fn send_result(&self, message: ResultMessage) {
         if let Err(error) = self.results.try_send(message) {
             tracing::warn!(%error, "the result of a task was dropped");

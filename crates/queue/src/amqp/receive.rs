@@ -99,11 +99,19 @@ async fn take(
     let envelope = wire::envelope(&mut delivery);
     let poison = match message::read(&envelope) {
         Ok(call) => {
-            let wants_result = call.asker.is_some();
             if let Some(asker) = call.asker {
                 lock(&worker.askers).add(&call.job, asker);
             }
-            shared.inbox.push(queue, call.job, wants_result, delivery.acker);
+            let revoked = call
+                .task_id
+                .is_some_and(|task| lock(&worker.tasks).received(&task, &call.job));
+            if !revoked {
+                shared.inbox.push(queue, call.job, delivery.acker);
+                return Ok(());
+            }
+            // Whoever waits for the result hears from the row what came of it.
+            drop(worker.cancel(call.job));
+            delivery.acker.ack(BasicAckOptions::default()).await?;
             return Ok(());
         }
         Err(poison) => poison,
@@ -114,7 +122,7 @@ async fn take(
         .await
         .map_err(Problem::new)?;
     delivery.acker.ack(BasicAckOptions::default()).await?;
-    if let Some(asker) = poison.asker.clone() {
+    for asker in poison.asker.iter().chain(&poison.followers).cloned() {
         let body = result::of_poison(&poison, &asker.task_id);
         worker.send_result(ResultMessage { asker, body });
     }

@@ -97,7 +97,7 @@ pub(super) async fn supervise(shared: Arc<Shared>, stop: CancellationToken, mut 
     loop {
         let began = Instant::now();
         let ended = session(&shared, &stop, &mut outbox).await;
-        shared.inbox.forget_unsettled();
+        shared.inbox.forget();
         let problem = match ended {
             Ok(()) => break,
             Err(problem) => problem,

@@ -1,13 +1,17 @@
+use std::sync::Mutex;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use lapin::message::Delivery;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection, ConnectionStatus};
 use mnemosyne_domain::ports::Announcement;
 use mnemosyne_domain::{JobId, StoreError, StoreResult};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::lock;
 use super::topology::DEAD_LETTERS;
 use super::wire::{self, Keep};
 use crate::celery::message::{self, Envelope, Poison};
@@ -19,11 +23,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Uplink {
     /// In confirm mode.
     channel: Channel,
+    /// For questions that only ask whether there is an answer.
+    probe: Channel,
+    /// The question that was asked last.
+    asked: Mutex<Option<RoundTrip>>,
     connection: ConnectionStatus,
     origin: String,
     /// Cancelled when the connection must be made anew.
     broken: CancellationToken,
 }
+
+/// A question to the broker and its answer. It goes on where it stood for the next who waits for it, so that however many
+/// ask and give up, one question is under way.
+type RoundTrip = Shared<BoxFuture<'static, Result<(), String>>>;
 
 impl Uplink {
     pub(super) async fn open(
@@ -35,6 +47,8 @@ impl Uplink {
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self {
             channel,
+            probe: connection.create_channel().await?,
+            asked: Mutex::default(),
             connection: connection.status().clone(),
             origin,
             broken,
@@ -43,10 +57,40 @@ impl Uplink {
 
     /// Whether announcements can be sent.
     pub(super) fn is_open(&self) -> bool {
-        self.channel.status().connected()
+        self.channel.status().connected() && self.probe.status().connected()
     }
 
-    pub(super) fn check(&self) -> StoreResult<()> {
+    /// Whether announcements can be sent and the broker answers. Waits for that as long as it takes.
+    pub(super) async fn check(&self) -> StoreResult<()> {
+        self.known_state()?;
+        let (answer, was_under_way) = self.ask();
+        let mut answer = answer.await;
+        // That one may have been answered long ago, when nobody waited any more.
+        if was_under_way && answer.is_ok() {
+            answer = self.ask().0.await;
+        }
+        answer.map_err(|error| StoreError::Unavailable(format!("RabbitMQ: {error}")))
+    }
+
+    /// A question to the broker, and whether it had been asked before.
+    fn ask(&self) -> (RoundTrip, bool) {
+        let mut asked = lock(&self.asked);
+        if let Some(under_way) = asked.as_ref().filter(|question| question.peek().is_none()) {
+            return (under_way.clone(), true);
+        }
+        let probe = self.probe.clone();
+        // Nothing is consumed on this channel, so that its prefetch is nothing but something to be confirmed.
+        let question = async move {
+            let confirmed = probe.basic_qos(1, BasicQosOptions::default()).await;
+            confirmed.map_err(|error| error.to_string())
+        };
+        let question = question.boxed().shared();
+        *asked = Some(question.clone());
+        (question, false)
+    }
+
+    /// What is known of the connection without asking.
+    fn known_state(&self) -> StoreResult<()> {
         if !self.connection.connected() || !self.is_open() {
             return Err(StoreError::Unavailable("the connection to RabbitMQ broke".into()));
         }
@@ -59,7 +103,7 @@ impl Uplink {
 
     /// Sends a message for each job and returns those that a queue has for certain.
     pub(super) async fn announce(&self, jobs: &[Announcement]) -> StoreResult<Vec<JobId>> {
-        self.check()?;
+        self.known_state()?;
         let mut sent = Vec::with_capacity(jobs.len());
         let problem = match tokio::time::timeout(PATIENCE, self.announce_all(jobs, &mut sent)).await {
             Ok(Ok(())) => return Ok(sent),

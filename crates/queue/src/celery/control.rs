@@ -1,12 +1,13 @@
 //! Remote control: kombu's mailbox, and the commands of `celery inspect` and `celery control`.
 
-use mnemosyne_domain::{JobId, Queue};
+use mnemosyne_domain::ports::CancelOutcome;
+use mnemosyne_domain::{JobId, JobStatus, Queue};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::INGEST_TASK;
 use super::node::{Activity, Node};
+use super::{INGEST_TASK, TaskNames};
 
 /// The exchange that commands are sent to.
 pub const EXCHANGE: &str = "celery.pidbox";
@@ -60,8 +61,19 @@ pub enum Effect {
         /// Whether they are.
         sent: bool,
     },
-    /// These jobs are cancelled.
-    Revoke(Vec<JobId>),
+    /// The jobs of these tasks are to be cancelled; the answer is that of [`revoked`].
+    Revoke(Vec<RevokedTask>),
+}
+
+/// A task that is to be cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedTask {
+    /// What it was called by.
+    pub name: String,
+    /// The job that may be meant; `None` where the name can be that of no job.
+    pub job: Option<JobId>,
+    /// Whether a task of this name was received here.
+    pub received: bool,
 }
 
 /// What a node knows when it answers.
@@ -71,6 +83,8 @@ pub struct View<'a> {
     pub node: &'a Node,
     /// What it does.
     pub activity: &'a Activity,
+    /// The names of tasks that it received.
+    pub tasks: &'a TaskNames,
     /// Messages that wait in it, with the queue that each came from.
     pub reserved: Vec<(JobId, Queue)>,
     /// Messages that may wait in it for each queue.
@@ -146,22 +160,63 @@ impl Command {
             "heartbeat" => return (Value::Null, Effect::Heartbeat),
             "enable_events" => return events(view, true),
             "disable_events" => return events(view, false),
-            "revoke" => return self.revoke(),
+            "revoke" => return self.revoke(view),
             "shutdown" => json!({"error": "not supported: end the process with SIGTERM, it drains"}),
             other => json!({"error": format!("KeyError({})", super::python_text(other))}),
         };
         (answer, Effect::None)
     }
 
-    fn revoke(&self) -> (Value, Effect) {
-        let named = self.texts("task_id");
-        let jobs: Vec<JobId> = named.iter().filter_map(|id| JobId::parse(id)).collect();
-        if jobs.is_empty() {
-            return (json!({"error": "task_id names no job"}), Effect::None);
+    fn revoke(&self, view: &View<'_>) -> (Value, Effect) {
+        let tasks: Vec<RevokedTask> = self
+            .texts("task_id")
+            .into_iter()
+            .map(|name| {
+                let received = view.tasks.job(&name).cloned();
+                RevokedTask {
+                    received: received.is_some(),
+                    job: received.or_else(|| JobId::parse(&name)),
+                    name,
+                }
+            })
+            .collect();
+        if tasks.is_empty() {
+            return (json!({"error": "task_id names no task"}), Effect::None);
         }
-        let listed: Vec<&str> = jobs.iter().map(JobId::as_str).collect();
-        let answer = json!({"ok": format!("jobs {} are cancelled", listed.join(", "))});
-        (answer, Effect::Revoke(jobs))
+        (Value::Null, Effect::Revoke(tasks))
+    }
+}
+
+/// The answer to `revoke`: what came of it for each task. It is an error where nothing is cancelled.
+pub fn revoked(outcomes: &[(RevokedTask, CancelOutcome)]) -> Value {
+    let told: Vec<String> = outcomes
+        .iter()
+        .map(|(task, outcome)| told_of_revoked(task, *outcome))
+        .collect();
+    let cancelled = outcomes
+        .iter()
+        .any(|(_, outcome)| *outcome == CancelOutcome::Job(JobStatus::Cancelled));
+    let kind = if cancelled { "ok" } else { "error" };
+    json!({kind: told.join("; ")})
+}
+
+fn told_of_revoked(task: &RevokedTask, outcome: CancelOutcome) -> String {
+    let name = &task.name;
+    let job = match &task.job {
+        Some(job) if job.as_str() != name => format!("job {job} of task {name}"),
+        _ => format!("job {name}"),
+    };
+    match outcome {
+        CancelOutcome::Job(JobStatus::Cancelled) => format!("{job} is cancelled"),
+        CancelOutcome::Job(JobStatus::Pending | JobStatus::Processing) => {
+            format!("{job} is about to be completed and cannot be stopped any more")
+        }
+        CancelOutcome::Job(ended) => format!("{job} is {} already", ended.as_str()),
+        CancelOutcome::NoJob if task.received => format!("there is no {job}, or none any more"),
+        CancelOutcome::NoJob => {
+            format!("unknown task {name}; should its message still come here, it is not run")
+        }
+        CancelOutcome::Unknown => format!("it is not known whether {job} is cancelled; look at its row"),
     }
 }
 
@@ -242,10 +297,16 @@ fn reserved(view: &View<'_>) -> Value {
 fn query_task(view: &View<'_>, ids: &[String]) -> Value {
     let mut found = Map::new();
     for id in ids {
-        if let Some((job, task)) = view.activity.active().iter().find(|(job, _)| job.as_str() == id) {
+        let named = view.tasks.job(id).map_or(id.as_str(), JobId::as_str);
+        if let Some((job, task)) = view
+            .activity
+            .active()
+            .iter()
+            .find(|(job, _)| job.as_str() == named)
+        {
             let info = task_info(view.node, job, Some(task.since), None);
             found.insert(id.clone(), json!(["active", info]));
-        } else if let Some((job, queue)) = view.reserved.iter().find(|(job, _)| job.as_str() == id) {
+        } else if let Some((job, queue)) = view.reserved.iter().find(|(job, _)| job.as_str() == named) {
             let info = task_info(view.node, job, None, Some(*queue));
             found.insert(id.clone(), json!(["reserved", info]));
         }
@@ -378,9 +439,12 @@ mod tests {
             state: TaskState::Started { attempt: 1 },
         };
         activity.note(&report, 4.0);
+        let mut tasks = TaskNames::default();
+        tasks.received("t-1", &report.job);
         let view = View {
             node: &node(),
             activity: &activity,
+            tasks: &tasks,
             reserved: vec![(JobId::parse("waiting").unwrap(), Queue::Batch)],
             prefetch: 2,
             task_events: true,
@@ -447,6 +511,9 @@ mod tests {
             (&json!("active"), &json!("reserved"))
         );
         assert!(known.get("gone").is_none());
+        let by_name = answer("query_task", json!({"ids": ["t-1", "t-2"]})).0;
+        assert_eq!(by_name["t-1"][1]["id"], "running");
+        assert!(by_name.get("t-2").is_none());
         assert_eq!(
             answer("query_task", json!({"ids": "running"})).0["running"][0],
             "active"
@@ -455,18 +522,24 @@ mod tests {
 
     #[test]
     fn commands_that_change_something_say_what() {
-        let (text, effect) = answer(
+        let (_, effect) = answer(
             "revoke",
-            json!({"task_id": ["running", "no job"], "terminate": true}),
+            json!({"task_id": ["t-1", "running", "no job"], "terminate": true}),
         );
-        assert_eq!(effect, Effect::Revoke(vec![JobId::parse("running").unwrap()]));
-        assert!(text["ok"].as_str().unwrap().contains("running"));
-        assert!(
-            answer("revoke", json!({"task_id": "no job"}))
-                .0
-                .get("error")
-                .is_some()
+        let task = |name: &str, job: Option<&str>, received| RevokedTask {
+            name: name.to_owned(),
+            job: job.and_then(JobId::parse),
+            received,
+        };
+        assert_eq!(
+            effect,
+            Effect::Revoke(vec![
+                task("t-1", Some("running"), true),
+                task("running", Some("running"), false),
+                task("no job", None, false),
+            ])
         );
+        assert!(answer("revoke", json!({"task_id": []})).0.get("error").is_some());
         assert_eq!(
             answer("disable_events", json!({})).1,
             Effect::TaskEvents { sent: false }
@@ -479,6 +552,80 @@ mod tests {
         for unknown in ["pool_grow", "rate_limit", "shutdown", "it's"] {
             assert!(answer(unknown, json!({})).0["error"].is_string(), "{unknown}");
         }
+    }
+
+    #[test]
+    fn revoke_claims_only_what_was_done() {
+        let task = |name: &str, job: Option<&str>, received| RevokedTask {
+            name: name.to_owned(),
+            job: job.and_then(JobId::parse),
+            received,
+        };
+        for (task, outcome, kind, text) in [
+            (
+                task("t", Some("j"), true),
+                CancelOutcome::Job(JobStatus::Cancelled),
+                "ok",
+                "job j of task t is cancelled",
+            ),
+            (
+                task("j", Some("j"), false),
+                CancelOutcome::Job(JobStatus::Cancelled),
+                "ok",
+                "job j is cancelled",
+            ),
+            (
+                task("j", Some("j"), false),
+                CancelOutcome::Job(JobStatus::Completed),
+                "error",
+                "job j is completed already",
+            ),
+            (
+                task("j", Some("j"), false),
+                CancelOutcome::Job(JobStatus::Processing),
+                "error",
+                "cannot be stopped",
+            ),
+            (
+                task("u", Some("u"), false),
+                CancelOutcome::NoJob,
+                "error",
+                "unknown task u",
+            ),
+            (
+                task("no job", None, false),
+                CancelOutcome::NoJob,
+                "error",
+                "unknown task no job",
+            ),
+            (
+                task("t", Some("j"), true),
+                CancelOutcome::NoJob,
+                "error",
+                "there is no job j of task t",
+            ),
+            (
+                task("j", Some("j"), false),
+                CancelOutcome::Unknown,
+                "error",
+                "not known",
+            ),
+        ] {
+            let answer = revoked(&[(task, outcome)]);
+            assert!(answer[kind].as_str().unwrap().contains(text), "{answer}");
+        }
+        let both = revoked(&[
+            (task("u", Some("u"), false), CancelOutcome::NoJob),
+            (
+                task("j", Some("j"), false),
+                CancelOutcome::Job(JobStatus::Cancelled),
+            ),
+        ]);
+        let text = both["ok"].as_str().unwrap();
+        assert!(
+            text.contains("unknown task u") && text.contains("job j is cancelled"),
+            "{text}"
+        );
     }
 
     proptest! {

@@ -9,6 +9,10 @@ use super::{INGEST_TASK, python_list};
 
 /// The longest name of a queue that AMQP can carry, in bytes.
 const MAX_NAME: usize = 255;
+/// Where a message names tasks that are to follow it.
+const CALLBACKS: [&str; 4] = ["callbacks", "errbacks", "chain", "chord"];
+/// Those who wait for tasks that were to follow and are told that none does, at most.
+const MAX_FOLLOWERS: usize = 100;
 
 /// A message as it lies in a queue, apart from the broker that keeps it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +45,8 @@ pub struct Asker {
 pub struct IngestCall {
     /// The job.
     pub job: JobId,
+    /// What the sender calls the task.
+    pub task_id: Option<String>,
     /// Who wants to hear of its end.
     pub asker: Option<Asker>,
 }
@@ -54,6 +60,8 @@ pub enum PoisonReason {
     UnknownTask,
     /// It names no job.
     NoJob,
+    /// It names tasks that are to follow it, which nobody here would send.
+    UnsupportedCallbacks,
 }
 
 impl PoisonReason {
@@ -63,6 +71,7 @@ impl PoisonReason {
             Self::Unreadable => "unreadable",
             Self::UnknownTask => "unknown_task",
             Self::NoJob => "no_job_id",
+            Self::UnsupportedCallbacks => "unsupported_callbacks",
         }
     }
 }
@@ -78,6 +87,8 @@ pub struct Poison {
     pub task: Option<String>,
     /// Who wants to hear of its end.
     pub asker: Option<Asker>,
+    /// Who wants to hear of the ends of the tasks that were to follow, which will not come either.
+    pub followers: Vec<Asker>,
 }
 
 impl fmt::Display for Poison {
@@ -133,6 +144,7 @@ pub fn read(envelope: &Envelope) -> Result<IngestCall, Box<Poison>> {
             detail,
             task: text(&envelope.headers, "task"),
             asker: asker(envelope, None),
+            followers: Vec::new(),
         })
     })?;
     let asker = asker(envelope, call.id.as_deref());
@@ -142,14 +154,27 @@ pub fn read(envelope: &Envelope) -> Result<IngestCall, Box<Poison>> {
             detail,
             task: Some(call.task.clone()),
             asker: asker.clone(),
+            followers: call.followers(),
         })
     };
     if call.task != INGEST_TASK {
         let detail = format!("there is no task {:?} here", call.task);
         return Err(poison(PoisonReason::UnknownTask, detail));
     }
+    let callbacks = call.callbacks();
+    if !callbacks.is_empty() {
+        let detail = format!(
+            "tasks that are to follow are not sent from here, and it names some ({})",
+            callbacks.join(", ")
+        );
+        return Err(poison(PoisonReason::UnsupportedCallbacks, detail));
+    }
     match call.job() {
-        Some(job) => Ok(IngestCall { job, asker }),
+        Some(job) => Ok(IngestCall {
+            job,
+            task_id: task_id(envelope, call.id.as_deref()),
+            asker,
+        }),
         None => Err(poison(
             PoisonReason::NoJob,
             "neither the first argument nor the keyword job_id names a job".into(),
@@ -163,6 +188,8 @@ struct Call {
     id: Option<String>,
     arguments: Vec<Value>,
     keywords: Map<String, Value>,
+    /// What is to follow, by its kind.
+    embedded: Map<String, Value>,
 }
 
 impl Call {
@@ -193,11 +220,17 @@ impl Call {
         else {
             return Err("its body does not begin with arguments and keywords".into());
         };
+        let embedded = match parts.next() {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(embedded)) => embedded,
+            Some(_) => return Err("what is to follow it is no object".into()),
+        };
         Ok(Self {
             task,
             id: text(&envelope.headers, "id"),
             arguments,
             keywords,
+            embedded,
         })
     }
 
@@ -219,7 +252,36 @@ impl Call {
             id: text(&fields, "id"),
             arguments,
             keywords,
+            embedded: fields,
         })
+    }
+
+    /// The kinds of tasks that are to follow.
+    fn callbacks(&self) -> Vec<&'static str> {
+        CALLBACKS
+            .into_iter()
+            .filter(|kind| self.embedded.get(*kind).is_some_and(is_something))
+            .collect()
+    }
+
+    /// Who waits for the tasks that are to follow. Celery writes it into each of them; the last one, for which the sender of
+    /// a chain waits, comes first.
+    fn followers(&self) -> Vec<Asker> {
+        let chain = self.embedded.get("chain").and_then(Value::as_array);
+        let chord = self.embedded.get("chord");
+        chain
+            .into_iter()
+            .flatten()
+            .chain(chord)
+            .filter_map(|task| {
+                let options = task.get("options")?.as_object()?;
+                Some(Asker {
+                    queue: text(options, "reply_to").filter(|name| is_name(name))?,
+                    task_id: text(options, "task_id").filter(|id| is_name(id))?,
+                })
+            })
+            .take(MAX_FOLLOWERS)
+            .collect()
     }
 
     fn job(&self) -> Option<JobId> {
@@ -241,19 +303,36 @@ fn asker(envelope: &Envelope, id_in_body: Option<&str>) -> Option<Asker> {
     if envelope.headers.get("ignore_result") == Some(&Value::Bool(true)) {
         return None;
     }
-    let queue = envelope
-        .reply_to
-        .as_ref()
-        .filter(|name| (1..=MAX_NAME).contains(&name.len()))?;
-    let task_id = id_in_body
+    let queue = envelope.reply_to.as_ref().filter(|name| is_name(name))?;
+    Some(Asker {
+        queue: queue.clone(),
+        task_id: task_id(envelope, id_in_body)?,
+    })
+}
+
+/// What the sender calls a task.
+fn task_id(envelope: &Envelope, id_in_body: Option<&str>) -> Option<String> {
+    id_in_body
         .map(str::to_owned)
         .or_else(|| text(&envelope.headers, "id"))
         .or_else(|| envelope.correlation_id.clone())
-        .filter(|id| (1..=MAX_NAME).contains(&id.len()))?;
-    Some(Asker {
-        queue: queue.clone(),
-        task_id,
-    })
+        .filter(|id| is_name(id))
+}
+
+/// Whether AMQP can carry a name.
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len())
+}
+
+/// What Python takes for true, where it is no number.
+fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(values) => !values.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    }
 }
 
 fn text(fields: &Map<String, Value>, name: &str) -> Option<String> {
@@ -304,6 +383,7 @@ mod tests {
         let mut message = from_python();
         let expected = IngestCall {
             job: job("0190-a"),
+            task_id: Some("t-1".into()),
             asker: Some(asker),
         };
         assert_eq!(read(&message), Ok(expected.clone()));
@@ -391,6 +471,53 @@ mod tests {
                 .insert("compression".into(), "application/x-gzip".into());
         });
         assert!(compressed.detail.contains("compressed"), "{compressed}");
+    }
+
+    #[test]
+    fn what_is_to_follow_is_refused_and_never_dropped() {
+        let last = json!({"task": "last", "options": {"task_id": "t-3", "reply_to": "reply-queue"}});
+        let next = json!({"task": "next", "options": {"task_id": "t-2", "reply_to": "reply-queue"}});
+        let nobody = json!({"task": "x", "options": {"task_id": "t-4", "reply_to": null}});
+        for (kind, value, followers) in [
+            ("callbacks", json!([next]), vec![]),
+            ("errbacks", json!([next]), vec![]),
+            ("chain", json!([last, nobody, next]), vec!["t-3", "t-2"]),
+            ("chord", last.clone(), vec!["t-3"]),
+        ] {
+            let embedded =
+                json!({"callbacks": null, "errbacks": [], "chain": null, "chord": {}, kind: value});
+            let mut second = from_python();
+            second.body = json!([["0190-a"], {}, embedded]).to_string().into_bytes();
+            let mut first = from_python();
+            let body =
+                json!({"task": INGEST_TASK, "id": "t-1", "args": ["0190-a"], "kwargs": {}, kind: value});
+            first.body = body.to_string().into_bytes();
+            for message in [second, first] {
+                let poison = read(&message).unwrap_err();
+                assert_eq!(poison.reason, PoisonReason::UnsupportedCallbacks, "{kind}");
+                assert!(poison.detail.contains(kind), "{poison}");
+                assert_eq!(poison.asker.unwrap().task_id, "t-1");
+                let told: Vec<&str> = poison
+                    .followers
+                    .iter()
+                    .map(|asker| asker.task_id.as_str())
+                    .collect();
+                assert_eq!(told, followers, "{kind}");
+            }
+        }
+        for nothing in [
+            "",
+            ", null",
+            ", {}",
+            r#", {"callbacks": [], "chain": null, "other": 1}"#,
+        ] {
+            let mut message = from_python();
+            message.body = format!(r#"[["0190-a"], {{}}{nothing}]"#).into_bytes();
+            assert_eq!(read(&message).unwrap().job, job("0190-a"), "{nothing}");
+        }
+        let mut broken = from_python();
+        broken.body = br#"[["0190-a"], {}, ["chain"]]"#.to_vec();
+        assert_eq!(read(&broken).unwrap_err().reason, PoisonReason::Unreadable);
     }
 
     #[test]

@@ -9,8 +9,10 @@ pub mod event;
 pub mod message;
 pub mod node;
 pub mod result;
+mod tasks;
 
 pub use clock::LogicalClock;
+pub use tasks::TaskNames;
 
 /// The one task of Mnemosyne, by the name that it has in the system being replaced.
 pub const INGEST_TASK: &str = mnemosyne_domain::INGEST_TASK;

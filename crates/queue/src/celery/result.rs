@@ -100,6 +100,7 @@ mod tests {
             detail: "…".into(),
             task: Some("library.tasks.other".into()),
             asker: None,
+            followers: Vec::new(),
         };
         let result = of_poison(&poison, "t");
         assert_eq!(result["result"]["exc_type"], "NotRegistered");

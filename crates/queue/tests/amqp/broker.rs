@@ -34,6 +34,32 @@ pub(crate) async fn alone() -> Alone {
     BROKER.write().await
 }
 
+/// A broker that hangs, as long as this lives: its connections stay open, and nobody answers.
+pub(crate) struct Frozen(());
+
+impl Frozen {
+    /// Stops the processes of the broker where they are. Needs [`alone`].
+    pub(crate) fn freeze(_alone: &Alone) -> Self {
+        let frozen = Self(());
+        Self::disturb("pause");
+        frozen
+    }
+
+    fn disturb(action: &str) {
+        let output = Command::new(variable("MNEMOSYNE_TEST_SERVICES"))
+            .args(["rabbitmq", action])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{action}: {output:?}");
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        Self::disturb("resume");
+    }
+}
+
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; {HOW}"))
 }
@@ -144,6 +170,15 @@ impl VirtualHost {
     pub(crate) fn counted(&self, queue: &str) -> (u64, u64) {
         self.listed(queue)
             .unwrap_or_else(|| panic!("there is no queue {queue}"))
+    }
+
+    /// The channels of all connections, as the broker counts them.
+    pub(crate) fn channels(&self) -> usize {
+        let listed = rabbitmqctl(&["list_channels", "--quiet", "--no-table-headers", "pid", "vhost"]);
+        listed
+            .lines()
+            .filter(|line| line.split_whitespace().nth(1) == Some(&self.name))
+            .count()
     }
 
     /// Whether there is a queue of this name.

@@ -114,7 +114,7 @@ async fn what_remote_control_revokes_is_handed_to_the_worker() {
             }
         }
     });
-    assert_eq!(revoked.await.expect("it is handed over in time"), job);
+    assert_eq!(revoked.await.expect("it is handed over in time").job, job);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

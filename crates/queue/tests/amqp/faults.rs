@@ -8,8 +8,8 @@ use mnemosyne_queue::amqp::{AmqpQueue, AmqpSettings, BrokerUrl};
 use mnemosyne_testkit::tls::in_front_of;
 
 use crate::broker::{
-    PATIENCE, VirtualHost, alone, announced, announcement, away, heard, quiet, rabbitmqctl, ready, settle,
-    until,
+    Frozen, PATIENCE, VirtualHost, alone, announced, announcement, away, heard, quiet, rabbitmqctl, ready,
+    settle, until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,6 +48,34 @@ async fn a_restart_of_the_broker_is_survived() {
             .iter()
             .all(|name| host.counted(name) == (0, 0))
     });
+}
+
+/// The connection stands until the heartbeat gives up on it, half a minute later; nobody can say that all is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_hangs_is_not_said_to_be_well() {
+    let alone = alone().await;
+    let host = VirtualHost::fresh();
+    let queue = AmqpQueue::connect_lazy(host.worker());
+    ready(&queue).await;
+    // The mailbox has channels, too, and may open a little later than the queues.
+    let node = host.worker().worker.unwrap().node;
+    until("the mailbox is there", || {
+        host.has(&format!("{node}.celery.pidbox"))
+    });
+    let channels = host.channels();
+    let frozen = Frozen::freeze(&alone);
+    // Those who ask give up early, and many ask at once.
+    let checks = (0..50).map(|_| tokio::time::timeout(Duration::from_millis(10), queue.check()));
+    for check in futures::future::join_all(checks).await {
+        assert!(!matches!(check, Ok(Ok(()))), "nobody answered");
+    }
+    let checks = (0..50).map(|_| queue.check());
+    for check in futures::future::join_all(checks).await {
+        check.unwrap_err();
+    }
+    drop(frozen);
+    ready(&queue).await;
+    assert_eq!(host.channels(), channels);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,6 +89,12 @@ async fn poison_is_parked_with_its_reason_and_answered() {
         ),
         (INGEST_TASK, "{not json", "unreadable", "ValueError"),
         (INGEST_TASK, "[[], {}, {}]", "no_job_id", "ValueError"),
+        (
+            INGEST_TASK,
+            r#"[["j"], {}, {"callbacks": [{"task": "next"}], "errbacks": null, "chain": null, "chord": null}]"#,
+            "unsupported_callbacks",
+            "ValueError",
+        ),
     ] {
         publish(&channel, "embedding", task, body.as_bytes(), &replies).await;
         let (properties, parked) = next(&channel, "mnemosyne.dead").await;
@@ -126,7 +132,11 @@ async fn who_asked_hears_of_the_end() {
     let body = json!([[job], {}, {}]).to_string();
     publish(&channel, "celery", INGEST_TASK, body.as_bytes(), &replies).await;
     let nudge = heard(&queue, &job).await;
-    assert!(nudge.wants_result);
+    let awaited = queue.awaited(0, 10);
+    assert_eq!(
+        awaited.iter().map(|awaited| &awaited.job).collect::<Vec<_>>(),
+        [&job]
+    );
     settle(nudge).await;
     let result = json!({"job_id": job, "item_uid": "i", "status": "completed"});
     for state in [
@@ -143,6 +153,7 @@ async fn who_asked_hears_of_the_end() {
     let expected =
         json!({"task_id": "t-1", "status": "SUCCESS", "result": result, "traceback": null, "children": []});
     assert_eq!(serde_json::from_slice::<Value>(&reply).unwrap(), expected);
+    assert_eq!(queue.awaited(0, 10), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

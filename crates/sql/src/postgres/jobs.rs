@@ -60,6 +60,7 @@ const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, coll
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'pending', 'queued', 0, 0, 0, 0, 0, '{}', \
     $15, $15) RETURNING *";
 const BY_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = $1";
+const BY_IDS: &str = "SELECT * FROM mnemosyne_job WHERE id = ANY($1)";
 const BY_ITEM: &str = "SELECT * FROM mnemosyne_job WHERE item_uid = $1";
 
 // Values of a filter that is not asked for are NULL. PostgreSQL plans these statements for the values at hand, so what is
@@ -359,6 +360,15 @@ impl Jobs for PostgresDatabase {
 
     async fn job(&self, id: &JobId) -> StoreResult<Option<Job>> {
         self.job_row(BY_ID, id.as_str()).await
+    }
+
+    async fn jobs_by_id(&self, ids: &[JobId]) -> StoreResult<Vec<Job>> {
+        let rows = sqlx::query_as::<_, JobRow>(BY_IDS)
+            .bind(ids.iter().map(JobId::as_str).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.into_iter().map(JobRow::read).collect()
     }
 
     async fn job_of_item(&self, item: &ItemUid) -> StoreResult<Option<Job>> {

@@ -43,6 +43,7 @@ const INSERT: &str = "INSERT INTO mnemosyne_job (id, item_uid, library_uid, coll
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'pending', 'queued', 0, 0, 0, 0, 0, '{}', \
     ?15, ?15) RETURNING *";
 const BY_ID: &str = "SELECT * FROM mnemosyne_job WHERE id = ?1";
+const BY_IDS: &str = "SELECT * FROM mnemosyne_job WHERE id IN (SELECT value FROM json_each(?1))";
 const BY_ITEM: &str = "SELECT * FROM mnemosyne_job WHERE item_uid = ?1";
 /// A list of jobs and its length, for one kind of filter: ?1 status, ?2 library, ?3 failure, ?4 limit, ?5 offset, ?6 and ?7
 /// a part of the name in lower case and as it was given. One statement for all filters would keep SQLite from using an
@@ -384,6 +385,15 @@ impl Jobs for SqliteDatabase {
 
     async fn job(&self, id: &JobId) -> StoreResult<Option<Job>> {
         self.job_row(BY_ID, id.as_str()).await
+    }
+
+    async fn jobs_by_id(&self, ids: &[JobId]) -> StoreResult<Vec<Job>> {
+        let rows = sqlx::query_as::<_, JobRow>(BY_IDS)
+            .bind(Value::from_iter(ids.iter().map(JobId::as_str)).to_string())
+            .fetch_all(&self.read)
+            .await
+            .map_err(store_error)?;
+        rows.into_iter().map(JobRow::read).collect()
     }
 
     async fn job_of_item(&self, item: &ItemUid) -> StoreResult<Option<Job>> {

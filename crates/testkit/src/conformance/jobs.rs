@@ -101,6 +101,26 @@ async fn fail(jobs: &dyn Relational, lease: &Lease, code: FailureCode, now: Date
     assert_eq!(outcome, LeaseOutcome::Held);
 }
 
+/// Many jobs are read with one question, each as it is read alone; what is not there is left out.
+pub async fn many_jobs_are_read_at_once(databases: Databases) {
+    let mut wanted = Vec::new();
+    for number in 0..20 {
+        wanted.push(enqueue(databases.first.as_ref(), &number.to_string(), "1", at(number)).await);
+    }
+    enqueue(databases.first.as_ref(), "another", "1", at(20)).await;
+    lease(databases.second.as_ref(), at(30)).await;
+    wanted[0] = job(databases.first.as_ref(), &wanted[0].id).await;
+    assert_eq!(wanted[0].status, JobStatus::Processing);
+    let mut ids: Vec<JobId> = wanted.iter().map(|job| job.id.clone()).collect();
+    ids.push(JobId::generate());
+    // More names than SQL takes as parameters one by one.
+    ids.extend((0..70_000).map(|number| JobId::parse(&format!("none-{number}")).unwrap()));
+    let mut read = databases.second.jobs_by_id(&ids).await.unwrap();
+    read.sort_by_key(|job| job.sequence);
+    assert_eq!(read, wanted);
+    assert_eq!(databases.first.jobs_by_id(&[]).await.unwrap(), []);
+}
+
 /// A job is read back as it was asked for, by every process, and waits from the beginning.
 pub async fn a_job_is_kept_as_it_was_asked_for(databases: Databases) {
     let mut wanted = request("źródło/1", "sha256:00ff");
@@ -1278,6 +1298,7 @@ macro_rules! jobs_conformance {
             $make,
             [
                 a_job_is_kept_as_it_was_asked_for,
+                many_jobs_are_read_at_once,
                 the_same_request_is_taken_once,
                 what_was_cancelled_or_superseded_can_be_asked_for_again,
                 two_processes_that_ask_at_once_make_one_job,

@@ -1,15 +1,21 @@
 //! The worker over the embedded backends: what it takes, tells and watches.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{self, Arc};
 use std::time::Duration;
 
-use mnemosyne_domain::ports::{Announcement, Health, JobQueue, Jobs, Nudge, Receipt, TaskReport, TaskState};
-use mnemosyne_domain::{JobId, JobStatus, Queue, StoreResult};
+use chrono::Utc;
+use mnemosyne_domain::job::JobSource;
+use mnemosyne_domain::ports::{
+    Announcement, Awaited, CancelOutcome, Cancellation, Health, JobQueue, Jobs, Nudge, Receipt, TaskReport,
+    TaskState,
+};
+use mnemosyne_domain::{JobId, JobStatus, NewJob, Queue, StoreResult};
 use mnemosyne_testkit::app::{TestApp, settings};
 use mnemosyne_worker::WorkerSettings;
 use serde_json::json;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -19,30 +25,35 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A queue whose nudges and cancellations are made by hand and whose reports are looked at.
 struct ByHand {
     nudges: Mutex<mpsc::UnboundedReceiver<Nudge>>,
-    cancellations: Mutex<mpsc::UnboundedReceiver<JobId>>,
+    cancellations: Mutex<mpsc::UnboundedReceiver<Cancellation>>,
     reports: mpsc::UnboundedSender<TaskReport>,
+    awaited: Arc<sync::Mutex<BTreeMap<u64, JobId>>>,
 }
 
 /// The other end of it.
 struct Hands {
     nudges: mpsc::UnboundedSender<Nudge>,
-    cancellations: mpsc::UnboundedSender<JobId>,
+    cancellations: mpsc::UnboundedSender<Cancellation>,
     reports: mpsc::UnboundedReceiver<TaskReport>,
+    awaited: Arc<sync::Mutex<BTreeMap<u64, JobId>>>,
 }
 
 fn by_hand() -> (Arc<ByHand>, Hands) {
     let (nudges, nudges_out) = mpsc::unbounded_channel();
     let (cancellations, cancellations_out) = mpsc::unbounded_channel();
     let (reports, reports_out) = mpsc::unbounded_channel();
+    let awaited = Arc::default();
     let queue = ByHand {
         nudges: Mutex::new(nudges_out),
         cancellations: Mutex::new(cancellations_out),
         reports,
+        awaited: Arc::clone(&awaited),
     };
     let hands = Hands {
         nudges,
         cancellations,
         reports: reports_out,
+        awaited,
     };
     (Arc::new(queue), hands)
 }
@@ -70,10 +81,24 @@ impl JobQueue for ByHand {
     }
 
     fn report(&self, report: TaskReport) {
+        if !matches!(report.state, TaskState::Started { .. }) {
+            self.awaited.lock().unwrap().retain(|_, job| *job != report.job);
+        }
         self.reports.send(report).unwrap();
     }
 
-    async fn cancellation(&self) -> JobId {
+    fn awaited(&self, after: u64, limit: usize) -> Vec<Awaited> {
+        let awaited = self.awaited.lock().unwrap();
+        let later = awaited.range(after + 1..).take(limit);
+        later
+            .map(|(turn, job)| Awaited {
+                turn: *turn,
+                job: job.clone(),
+            })
+            .collect()
+    }
+
+    async fn cancellation(&self) -> Cancellation {
         self.cancellations.lock().await.recv().await.unwrap()
     }
 }
@@ -92,14 +117,32 @@ impl Receipt for Settled {
 impl Hands {
     /// Nudges for a job, with a wish for its result; gives what tells when the message is settled.
     fn ask_for(&self, job: &JobId) -> mpsc::UnboundedReceiver<()> {
+        self.wait_for(job);
         let (settled, settled_out) = mpsc::unbounded_channel();
         let nudge = Nudge {
             job: Some(job.clone()),
-            wants_result: true,
             receipt: Some(Box::new(Settled(settled))),
         };
         self.nudges.send(nudge).unwrap();
         settled_out
+    }
+
+    /// Waits for the end of a job.
+    fn wait_for(&self, job: &JobId) {
+        let mut awaited = self.awaited.lock().unwrap();
+        let turn = awaited.last_key_value().map_or(1, |(turn, _)| turn + 1);
+        awaited.insert(turn, job.clone());
+    }
+
+    /// Wants a job cancelled; what came of it.
+    async fn cancel(&self, job: &JobId) -> CancelOutcome {
+        let (told, outcome) = oneshot::channel();
+        let cancellation = Cancellation {
+            job: job.clone(),
+            answer: Box::new(|outcome| told.send(outcome).unwrap()),
+        };
+        self.cancellations.send(cancellation).unwrap();
+        tokio::time::timeout(PATIENCE, outcome).await.unwrap().unwrap()
     }
 
     async fn next_report(&mut self) -> TaskReport {
@@ -120,9 +163,13 @@ async fn ingest(app: &TestApp, name: &str, text: &str) -> JobId {
 }
 
 fn start(app: &TestApp) -> (JoinHandle<()>, CancellationToken) {
+    start_for(app, &Queue::ALL)
+}
+
+fn start_for(app: &TestApp, queues: &[Queue]) -> (JoinHandle<()>, CancellationToken) {
     let settings = WorkerSettings {
         name: "worker".into(),
-        queues: Queue::ALL.to_vec(),
+        queues: queues.to_vec(),
         concurrency: 1,
         poll: Duration::from_millis(100),
         upkeep: false,
@@ -214,8 +261,12 @@ async fn remote_control_cancels_a_job() {
         .unwrap()
         .unwrap();
     let (worker, stop) = start(&app);
-    hands.cancellations.send(JobId::generate()).unwrap();
-    hands.cancellations.send(job.clone()).unwrap();
+    assert_eq!(hands.cancel(&JobId::generate()).await, CancelOutcome::NoJob);
+    // Every worker of the fleet is asked, and each finds it cancelled.
+    for _ in 0..2 {
+        let outcome = hands.cancel(&job).await;
+        assert_eq!(outcome, CancelOutcome::Job(JobStatus::Cancelled));
+    }
     hands.ask_for(&job);
     let told = hands.next_report().await;
     assert_eq!((told.job, told.state), (job.clone(), TaskState::Revoked));
@@ -225,6 +276,98 @@ async fn remote_control_cancels_a_job() {
         .run_job(lease, &CancellationToken::new())
         .await
         .unwrap();
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remote_control_hears_that_a_job_has_ended() {
+    let (queue, mut hands) = by_hand();
+    let app = TestApp::start_over(settings(), queue).await;
+    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let (worker, stop) = start(&app);
+    hands.ask_for(&job);
+    while !matches!(hands.next_report().await.state, TaskState::Succeeded { .. }) {}
+    let outcome = hands.cancel(&job).await;
+    assert_eq!(outcome, CancelOutcome::Job(JobStatus::Completed));
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+/// More than are looked at each time.
+const MANY: usize = 1_100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_wait_are_told_however_many_they_are() {
+    let (queue, mut hands) = by_hand();
+    let app = TestApp::start_over(settings(), queue).await;
+    let ended = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let lease = app
+        .services
+        .lease_job("another", &Queue::ALL, None)
+        .await
+        .unwrap()
+        .unwrap();
+    app.services
+        .run_job(lease, &CancellationToken::new())
+        .await
+        .unwrap();
+    let library_uid = app
+        .relational
+        .job(&ended)
+        .await
+        .unwrap()
+        .unwrap()
+        .request
+        .library_uid;
+    // These come first, and nobody runs them.
+    let mut waiting = Vec::new();
+    for number in 0..MANY {
+        let request = NewJob {
+            library_uid: library_uid.clone(),
+            collection_uid: None,
+            source_ref: format!("waiting {number}"),
+            content_hash: "1".to_owned(),
+            filename: "note.md".to_owned(),
+            content_type: None,
+            title: None,
+            metadata: serde_json::Map::new(),
+            source: JobSource::BucketObject {
+                key: "note.md".to_owned(),
+            },
+            queue: Queue::Batch,
+        };
+        let job = app
+            .relational
+            .enqueue(request, None, Utc::now())
+            .await
+            .unwrap()
+            .job;
+        hands.wait_for(&job.id);
+        waiting.push(job.id);
+    }
+    let mut wanted: Vec<JobId> = (0..MANY).map(|_| JobId::generate()).collect();
+    wanted.push(ended.clone());
+    for job in &wanted {
+        hands.wait_for(job);
+    }
+    let (worker, stop) = start_for(&app, &[Queue::Default]);
+    let mut told = Vec::new();
+    while told.len() < wanted.len() {
+        let report = hands.next_report().await;
+        match report.state {
+            TaskState::Succeeded { .. } => assert_eq!(report.job, ended),
+            TaskState::Failed(ref failure) => assert!(failure.message.contains("no such job"), "{report:?}"),
+            _ => panic!("{report:?}"),
+        }
+        told.push(report.job);
+    }
+    told.sort();
+    wanted.sort();
+    // Not shown: there are more than a thousand.
+    assert!(told == wanted, "others were told");
+    let left: Vec<JobId> = hands.awaited.lock().unwrap().values().cloned().collect();
+    assert!(left == waiting, "{} are left of {MANY}", left.len());
     stop.cancel();
     worker.await.unwrap();
 }
