@@ -370,7 +370,7 @@ def announcement(checks, fleet, python):
         try:
             eventually(lambda: in_queue(fleet, "embedding")[1] == 1, lambda: f"Celery does not listen: {log.read_text()}")
             job = fleet.ingest("announced", "announced.md", report(600))
-            line = eventually(lambda: next((line for line in log.read_text().splitlines() if line.startswith("{")), None),
+            line = eventually(lambda: next((line for line in log.read_text().splitlines() if line.startswith('{"id"')), None),
                               lambda: f"nothing came: {log.read_text()}")
             assert json.loads(line) == {"id": job, "arguments": [job], "keywords": {}, "retries": 0, "queue": "embedding",
                                         "ignore_result": True}, line
