@@ -65,12 +65,18 @@ def memory(process):
     return total / 1024
 
 
+def machine():
+    """CPU time that the cores of this machine were not idle."""
+    user, nice, system, _, _, interrupts, soft = map(int, pathlib.Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + interrupts + soft) / TICKS
+
+
 class Cpu:
     """CPU time by part between two moments."""
 
     def __init__(self, stack, own):
         self.stack, self.own = stack, own
-        self.before = self.now()
+        self.before, self.machine = self.now(), machine()
 
     def now(self):
         parts = {name: sum(map(seconds, processes_of(server.home))) for name, server in self.stack.servers.servers.items()}
@@ -81,15 +87,19 @@ class Cpu:
         return parts
 
     def print(self, took):
-        after = self.now()
+        after, busy = self.now(), machine() - self.machine
         used = {name: after[name] - self.before.get(name, 0) for name in after}
         ours = sum(used.get(role.name, 0) for role in self.stack.roles)
         servers = sum(used[name] for name in self.stack.servers.servers)
         total = ours + servers
         for name, time_used in sorted(used.items(), key=lambda pair: -pair[1]):
             print(f"    {name:<12} {time_used:7.2f} s of CPU")
-        print(f"    ours {100 * ours / total:.0f} %, servers {100 * servers / total:.0f} % of {total:.1f} s; "
-              f"{os.cpu_count()} cores for {took:.1f} s are {os.cpu_count() * took:.1f} s")
+        print(f"    of these {total:.1f} s: ours {100 * ours / total:.0f} %, servers {100 * servers / total:.0f} %")
+        cores = os.cpu_count()
+        rest = busy - total - used["benchmark"]
+        parts = (("ours", ours), ("servers", servers), ("the benchmark itself", used["benchmark"]), ("whatever else ran", rest))
+        print(f"    busy {100 * busy / (cores * took):.0f} % of {cores} cores for {took:.1f} s: "
+              + ", ".join(f"{name} {100 * time_used / (cores * took):.0f} %" for name, time_used in parts))
 
 
 # --- the work --------------------------------------------------------------------------------------------------------
@@ -196,6 +206,7 @@ class Bench:
         url = self.stack.app.address + "library/api/ingest/"
 
         def queue(workspace, numbers):
+            """Asks for as many ingests; how many of them were accepted in a second."""
             requests = [json.dumps({**json.loads(lines[0]), "workspace_id": workspace, "source_ref": f"queued:{number}"})
                         for number in numbers]
             answer = self.load("posts", "--connections", 4, url, lines=requests)
@@ -204,18 +215,28 @@ class Bench:
                 "SELECT count(*) FROM mnemosyne_job WHERE status = 'pending' AND NOT announced") == [["0"]], "not announced")
             return answer["requests"] / answer["seconds"]
 
-        # Everything has been done so often before the first look that what differs afterwards is the number of jobs.
-        many = 10_000
-        self.stack.workspace("before")
-        queue("before", range(many))
-        assert self.stack.request("DELETE", "workspaces/before/")[0] == 204
-        self.stack.workspace("queued")
-        for jobs in (100, many):
+        def look(jobs, what):
             rate = queue("queued", range(self.open_jobs(), jobs))
             time.sleep(3)
             assert self.open_jobs() == jobs, self.open_jobs()
             figures = ", ".join(f"{role.name} {memory(role.process.pid):.1f} MB" for role in (self.stack.app, *self.stack.workers))
-            print(f"queued: {jobs:>6} jobs: {figures} (PSS); accepted {rate:.0f} requests/s")
+            print(f"queued: {what}: {jobs:>6} jobs wait: {figures} (PSS); the last of them accepted at {rate:.0f} requests/s")
+
+        def delete(workspace):
+            assert self.stack.request("DELETE", f"workspaces/{workspace}/")[0] == 204
+
+        # As many requests as are looked at later have been served before the first look, so that what differs is the number
+        # of jobs that wait. Never more than `few` of them wait at once: an allocator keeps what it once had.
+        few, many = 100, 10_000
+        for begin in range(0, many, few):
+            self.stack.workspace("before")
+            queue("before", range(begin, begin + few))
+            delete("before")
+        for what in (f"never more than {few} have waited before", f"{many} have waited before"):
+            self.stack.workspace("queued")
+            for jobs in (few, many):
+                look(jobs, what)
+            delete("queued")
 
     def reads(self):
         lines = self.requests("read", 50)

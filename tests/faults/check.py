@@ -1,5 +1,5 @@
 """Faults, on the real servers: whatever is killed, stopped, slow, full or wrong, nothing that was acknowledged is lost,
-nothing is there twice, nothing is orphaned, and `/ready/` tells the truth.
+nothing is there twice, nothing is orphaned, and `/ready/` and `/mcp/health` tell the truth all the time.
 
     check.py [NAME…]       only these faults
 """
@@ -18,6 +18,7 @@ from embedder import Embedder  # noqa: E402
 from fleet import Fleet, eventually, run_suite  # noqa: E402
 from mnemosyne import Checks  # noqa: E402
 from proxy import Proxy  # noqa: E402
+from readiness import Readiness  # noqa: E402
 
 
 def text(name, paragraphs=40):
@@ -31,6 +32,7 @@ class Bench:
 
     def __init__(self, fleet, embedder, blobs):
         self.fleet, self.embedder, self.blobs = fleet, embedder, blobs
+        self.readiness = Readiness(fleet)
         self.documents = 0
         self.number = 0
 
@@ -54,6 +56,7 @@ class Bench:
         eventually(lambda: self.fleet.request("DELETE", "workspaces/faults/")[0] in (204, 404), "the workspace stays", 300)
         self.documents = 0
         self.fleet.workspace("faults")
+        self.readiness.wait_ready()
 
     def look(self):
         """What there is to see of a failure, for people."""
@@ -85,61 +88,60 @@ class Bench:
         self.fleet.assert_ledger(self.documents)
 
     def goes_on(self, jobs):
-        """The next worker completes the jobs, and embeds no text of them twice."""
-        before = len(self.embedder.texts)
+        """The next worker completes the jobs, and embeds nothing that has its vector already, and no text of them twice."""
+        self.embedder.wait_idle()
+        there, before = self.embedded(jobs), len(self.embedder.texts)
         self.worker.start()
         self.completed(jobs)
         texts = self.embedder.texts[before:]
         assert len(texts) == len(set(texts)), "a text was embedded twice"
+        self.assert_new(jobs, there, texts)
+
+    def embedded(self, jobs):
+        """The passages of the jobs' items that have their vector."""
+        uids = ", ".join(f"'{self.fleet.job(job)['item_uid']}'" for job in jobs)
+        found = self.fleet.neo4j.query(f"MATCH (i:Item)-[:HAS_CHUNK]->(c) WHERE i.uid IN [{uids}] AND c.embedding IS NOT NULL "
+                                       "RETURN c.text")
+        return {text for (text,) in found}
+
+    def assert_new(self, jobs, there, texts):
+        """None of the texts is of a passage that was embedded before. The jobs have completed."""
+        # In front of a passage stand, in one line, the title and the headings.
+        passages = {text.partition("\n")[2] for text in texts}
+        assert passages <= self.embedded(jobs), "what was embedded are no passages of these jobs"
+        assert not passages & there, f"{len(passages & there)} passages were embedded again"
 
     def stage(self, job, stage):
         """Waits until the job's row says that it is there."""
         eventually(lambda: self.fleet.job(job)["stage"] == stage, lambda: f"never in {stage}: {self.fleet.job(job)}")
 
-    def unready(self, word):
-        eventually(lambda: not_ok(self.fleet.ready()[1], word),
-                   lambda: f"/ready/ does not say that {word} is away: {self.fleet.ready()}")
+    def away(self, name, fault, **options):
+        return self.readiness.away(name, fault, **options)
 
-    def ready(self):
-        eventually(lambda: self.fleet.ready()[0] == 200 and all_ok(self.fleet.ready()[1]),
-                   lambda: f"not ready: {self.fleet.ready()}")
+    def note_held(self, name):
+        """As `held`: what a worker has done cannot be noted under this name."""
+        return self.held("INSERT ON mnemosyne_job_checkpoint", f"NEW.name = '{name}'")
 
-    def waits_for_row(self):
-        """Waits until somebody wants to write a row that is held."""
-        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'mnemosyne'"
-        eventually(lambda: self.fleet.sql(blocked) != [["0"]], "nobody waits for the row")
-
-    def held_in_publish(self, job, uid):
-        """Kills the worker between the publishing of an item and the note of it; false where that moment was missed."""
-        visible = f"MATCH (i:Item {{uid: '{uid}', embedding_status: 'completed'}}) RETURN count(i)"
-        postgres = self.fleet.servers["postgres"]
-        stage = f"SELECT stage FROM mnemosyne_job WHERE id = '{job}'"
-        while postgres.psql(postgres.url(), stage) not in ("publish", "complete"):
-            pass
-        with self.row_held(job):
-            if self.fleet.sql(f"SELECT status FROM mnemosyne_job WHERE id = '{job}'") == [["completed"]]:
-                return False
-            eventually(lambda: self.fleet.neo4j.query(visible) == [[1]], "never visible")
-            self.worker.kill()
-        return True
+    def stage_held(self, stage):
+        """As `held`: no row can say that its job is in this stage."""
+        return self.held("UPDATE ON mnemosyne_job", f"NEW.stage = '{stage}'")
 
     @contextlib.contextmanager
-    def note_held(self, name):
-        """Inside the block, what a worker has done cannot be noted under this name. Yields what kills the worker once it
-        tries to; the note is never written then."""
+    def held(self, change, which):
+        """Inside the block, such a change of a table waits. Yields what kills the worker once it tries to; the change is
+        never made then."""
         trigger = (f"CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(4711); "
-                   f"RETURN NEW; END'; CREATE TRIGGER held BEFORE INSERT ON mnemosyne_job_checkpoint FOR EACH ROW "
-                   f"WHEN (NEW.name = '{name}') EXECUTE FUNCTION held()")
+                   f"RETURN NEW; END'; CREATE TRIGGER held BEFORE {change} FOR EACH ROW WHEN ({which}) EXECUTE FUNCTION held()")
         waiting = "FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         with self.session() as ask:
             assert ask("SELECT pg_advisory_lock(4711)::text || 'locked'") == "locked"
             self.fleet.sql(trigger)
 
             def kill():
-                eventually(lambda: self.fleet.sql(f"SELECT count(*) {waiting}") != [["0"]], f"{name} is never noted")
+                eventually(lambda: self.fleet.sql(f"SELECT count(*) {waiting}") != [["0"]], f"never: {change}, {which}")
                 self.worker.kill()
                 self.fleet.sql(f"SELECT pg_terminate_backend(pid) {waiting}")
-                eventually(lambda: self.fleet.sql(f"SELECT count(*) {waiting}") == [["0"]], "it is noted still")
+                eventually(lambda: self.fleet.sql(f"SELECT count(*) {waiting}") == [["0"]], f"still: {change}, {which}")
 
             try:
                 yield kill
@@ -164,25 +166,36 @@ class Bench:
             session.stdin.close()
             session.wait()
 
-    @contextlib.contextmanager
-    def row_held(self, job):
-        """Nobody can write the row of this job inside the block."""
-        with self.session() as ask:
-            assert ask(f"BEGIN;\nSELECT 'held' FROM mnemosyne_job WHERE id = '{job}' FOR UPDATE") == "held"
-            yield
+
+@contextlib.contextmanager
+def stopped(server):
+    """Ended in an orderly way, and started again."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+        server.wait_ready()
 
 
-def states(body):
-    """Whether each dependency of /ready/ answers, by its name."""
-    return {name: each["ok"] for name, each in body["dependencies"].items()}
+@contextlib.contextmanager
+def killed(server):
+    server.kill()
+    try:
+        yield
+    finally:
+        server.start()
+        server.wait_ready()
 
 
-def not_ok(body, name):
-    return states(body)[name] is False
-
-
-def all_ok(body):
-    return set(states(body).values()) == {True}
+@contextlib.contextmanager
+def hanging(server):
+    """It keeps its connections and says nothing; a moment later it goes on as if nothing had been."""
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
 
 
 # --- a killed worker, at every border of its stages --------------------------------------------------------------------
@@ -191,15 +204,11 @@ def killed_in_fetch(bench):
     bench.worker.stop()
     jobs = bench.ingest(3)
     # The object is there; the bucket hangs when the worker asks for it.
-    bench.fleet.s3.pause()
-    try:
+    with bench.away("storage", hanging(bench.fleet.s3), often=0):
         bench.worker.start()
         bench.stage(jobs[0], "fetch")
         bench.worker.kill()
-    finally:
-        bench.fleet.s3.resume()
-    bench.worker.start()
-    bench.completed(jobs)
+    bench.goes_on(jobs)
 
 
 def killed_in_parse(bench):
@@ -207,59 +216,60 @@ def killed_in_parse(bench):
     jobs = bench.ingest(1, paragraphs=12_000)
     eventually(lambda: bench.fleet.job(jobs[0])["stage"] in ("parse", "chunk", "embed"), "never begun")
     bench.worker.kill()
-    bench.worker.start()
-    bench.completed(jobs)
+    bench.goes_on(jobs)
 
 
-def killed_between_fetch_and_parse(bench):
-    # The row, which must say that chunks are written now, is held; the chunks themselves are in the graph then.
-    bench.worker.stop()
-    jobs = bench.ingest(1)
-    uid = bench.fleet.job(jobs[0])["item_uid"]
-    bench.fleet.s3.pause()
-    try:
-        bench.worker.start()
-        bench.stage(jobs[0], "fetch")
-        held = bench.row_held(jobs[0])
-        held.__enter__()
-    finally:
-        bench.fleet.s3.resume()
-    try:
-        # What stands in the way now is the row: the original was fetched, and that cannot be noted.
-        bench.waits_for_row()
-        bench.worker.kill()
-    finally:
-        held.__exit__(None, None, None)
-    assert bench.fleet.neo4j.query(f"MATCH (i:Item {{uid: '{uid}'}}) RETURN count(i)") == [[0]]
-    bench.worker.start()
-    bench.completed(jobs)
-
-
-def killed_before_noting(bench, name, items):
-    """At a border of stages: the work is done, and nobody will ever know. So many items are in the graph then, unseen."""
-    with bench.note_held(name) as kill:
+def killed_at(bench, border, items, visible=0):
+    """At a border of stages: the work is done, and nobody will ever know. So many items are in the graph then, so many of them
+    visible."""
+    with border as kill:
         jobs = bench.ingest(1)
         uid = bench.fleet.job(jobs[0])["item_uid"]
         kill()
     found = bench.fleet.neo4j.query(f"MATCH (i:Item {{uid: '{uid}'}}) RETURN count(i), count(i.embedding_status = 'completed' OR null)")
-    assert found == [[items, 0]], found
-    bench.goes_on(jobs)
+    assert found == [[items, visible]], found
+    return jobs
+
+
+def killed_between_fetch_and_parse(bench):
+    bench.goes_on(killed_at(bench, bench.note_held("original"), 0))
 
 
 def killed_between_parse_and_chunk(bench):
-    killed_before_noting(bench, "document", 0)
+    bench.goes_on(killed_at(bench, bench.note_held("document"), 0))
 
 
 def killed_between_chunk_and_embed(bench):
-    killed_before_noting(bench, "staged", 1)
+    bench.goes_on(killed_at(bench, bench.note_held("staged"), 1))
 
 
 def killed_in_embed(bench):
-    with bench.embedder.being("silent"):
-        jobs = bench.ingest(2)
-        bench.stage(jobs[0], "embed")
-        bench.worker.kill()
+    bench.embedder.pause = 0.5
+    jobs = bench.ingest(1, paragraphs=400)
+    eventually(lambda: bench.embedded(jobs), "nothing is embedded")
+    bench.worker.kill()
+    bench.embedder.pause = 0.0
+    there = len(bench.embedded(jobs))
     bench.goes_on(jobs)
+    assert there < len(bench.embedded(jobs)), "it was not in the middle"
+
+
+def killed_between_embed_and_concepts(bench):
+    # Its concepts are those of a document before it, which somebody is deleting, and then does not.
+    bench.completed(bench.ingest(1))
+    with bench.fleet.neo4j.undone("MATCH (c:Concept) DETACH DELETE c RETURN count(*)") as held:
+        assert held[0][0] > 0, held
+        jobs = bench.ingest(1)
+        blocked = "SHOW TRANSACTIONS YIELD currentQuery, status WHERE status STARTS WITH 'Blocked' RETURN currentQuery"
+        eventually(lambda: "Concept" in str(bench.fleet.neo4j.query(blocked)), "no concept is written")
+        bench.worker.kill()
+    uid = bench.fleet.job(jobs[0])["item_uid"]
+    vectors = f"MATCH (:Item {{uid: '{uid}'}})-[:HAS_CHUNK]->(c) RETURN count(c) > 0, count(c.embedding) = count(c)"
+    concepts = f"MATCH (:Item {{uid: '{uid}'}})-[r:REFERENCES]->(c) RETURN count(r) > 0, count(DISTINCT c) = count(r)"
+    assert bench.fleet.neo4j.query(vectors) == [[True, True]]
+    assert bench.fleet.neo4j.query(concepts) == [[False, True]]
+    bench.goes_on(jobs)
+    assert bench.fleet.neo4j.query(concepts) == [[True, True]]
 
 
 def written_over(bench):
@@ -274,37 +284,12 @@ def written_over(bench):
 
 
 def killed_before_publish(bench):
-    with bench.embedder.being("silent"):
-        jobs = bench.ingest(1)
-        bench.stage(jobs[0], "embed")
-        held = bench.row_held(jobs[0])
-        held.__enter__()
-    try:
-        # Vectors and concepts are written; the row, which must say that it publishes now, is held.
-        uid = bench.fleet.job(jobs[0])["item_uid"]
-        vectors = f"MATCH (:Item {{uid: '{uid}'}})-[:HAS_CHUNK]->(c) WHERE c.embedding IS NULL RETURN count(c)"
-        eventually(lambda: bench.fleet.neo4j.query(vectors) == [[0]], "the vectors are not written")
-        bench.worker.kill()
-    finally:
-        held.__exit__(None, None, None)
-    bench.worker.start()
-    bench.completed(jobs)
+    bench.goes_on(killed_at(bench, bench.stage_held("publish"), 1))
 
 
 def killed_after_publish(bench):
-    # The item is published, which the row cannot be told: it is held from the moment it says that it publishes.
-    jobs, uid = [], None
-    for _ in range(40):
-        with bench.embedder.being("silent"):
-            jobs += bench.ingest(1)
-            bench.stage(jobs[-1], "embed")
-            uid = bench.fleet.job(jobs[-1])["item_uid"]
-        if bench.held_in_publish(jobs[-1], uid):
-            break
-    else:
-        raise AssertionError("it was never caught between publishing and its note")
-    bench.worker.start()
-    bench.completed(jobs)
+    # The item is published, which the row is never told.
+    bench.goes_on(killed_at(bench, bench.stage_held("complete"), 1, visible=1))
 
 
 def killed_anywhere(bench):
@@ -314,12 +299,17 @@ def killed_anywhere(bench):
     dice = random.Random(seed)
     bench.embedder.pause = 0.02
     jobs = bench.ingest(24)
+    kills = []
     for _ in range(12):
         time.sleep(dice.uniform(0.05, 1.5))
         bench.worker.kill()
+        # What is on its way to nobody may be embedded again; what has its vector may not.
+        kills.append((bench.embedded(jobs), len(bench.embedder.texts)))
         bench.worker.start()
     bench.embedder.pause = 0.0
     bench.completed(jobs, 300)
+    for there, asked in kills:
+        bench.assert_new(jobs, there, bench.embedder.texts[asked:])
 
 
 # --- servers that go and come back -------------------------------------------------------------------------------------
@@ -327,54 +317,38 @@ def killed_anywhere(bench):
 def broker_restarted(bench):
     bench.embedder.pause = 0.05
     jobs = bench.ingest(12)
-    bench.fleet.servers["rabbitmq"].stop()
-    bench.unready("broker")
-    jobs += bench.ingest(4)
-    bench.fleet.servers["rabbitmq"].start()
-    bench.fleet.servers["rabbitmq"].wait_ready()
+    with bench.away("broker", stopped(bench.fleet.servers["rabbitmq"])):
+        jobs += bench.ingest(4)
     bench.embedder.pause = 0.0
     bench.completed(jobs)
-    bench.ready()
 
 
 def postgres_restarted(bench):
     bench.embedder.pause = 0.05
     jobs = bench.ingest(12)
-    bench.fleet.servers["postgres"].stop()
-    bench.unready("database")
-    assert bench.fleet.ready()[0] == 503
-    bench.fleet.servers["postgres"].start()
-    bench.fleet.servers["postgres"].wait_ready()
+    with bench.away("database", stopped(bench.fleet.servers["postgres"])):
+        pass
     bench.embedder.pause = 0.0
     bench.completed(jobs)
-    bench.ready()
 
 
 def neo4j_restarted(bench):
     bench.embedder.pause = 0.05
     jobs = bench.ingest(8)
-    bench.fleet.neo4j.stop()
-    bench.unready("knowledge")
-    bench.fleet.neo4j.start()
-    bench.fleet.neo4j.wait_ready()
+    with bench.away("knowledge", stopped(bench.fleet.neo4j)):
+        pass
     bench.embedder.pause = 0.0
     bench.completed(jobs, 300)
-    bench.ready()
 
 
-def hangs(bench, server, word):
-    """It keeps its connections and says nothing; a moment later it goes on as if nothing had been."""
+def hangs(bench, server, word, **options):
     bench.embedder.pause = 0.05
     jobs = bench.ingest(8)
     eventually(lambda: bench.fleet.job(jobs[0])["stage"] != "queued", "never begun")
-    server.pause()
-    try:
-        bench.unready(word)
-    finally:
-        server.resume()
+    with bench.away(word, hanging(server), **options):
+        pass
     bench.embedder.pause = 0.0
     bench.completed(jobs, 300)
-    bench.ready()
 
 
 def postgres_hangs(bench):
@@ -386,37 +360,27 @@ def neo4j_hangs(bench):
 
 
 def broker_hangs(bench):
-    hangs(bench, bench.fleet.servers["rabbitmq"], "broker")
+    # Seen by the heartbeats of the connection, at the latest.
+    hangs(bench, bench.fleet.servers["rabbitmq"], "broker", lag=60)
 
 
 def memcached_gone(bench):
-    cache = bench.fleet.servers["memcached"]
-    cache.kill()
-    bench.unready("cache")
-    assert bench.fleet.ready()[0] == 503
-    jobs = bench.ingest(3)
-    bench.completed(jobs)
-    cache.start()
-    cache.wait_ready()
-    bench.ready()
+    with bench.away("cache", killed(bench.fleet.servers["memcached"])):
+        bench.completed(bench.ingest(3))
 
 
 # --- servers that misbehave --------------------------------------------------------------------------------------------
 
 def storage_broken(bench):
-    with bench.blobs.being("broken"):
+    with bench.away("storage", bench.blobs.being("broken")):
         jobs = bench.ingest(3)
         bench.blobs.wait_touched(3)
-        bench.unready("storage")
     bench.completed(jobs)
-    bench.ready()
 
 
 def storage_slow(bench):
     with bench.blobs.being("slow"):
-        jobs = bench.ingest(2)
-        bench.ready()
-        bench.completed(jobs)
+        bench.completed(bench.ingest(2))
 
 
 def embedder_overloaded(bench):
@@ -469,11 +433,12 @@ def storage_full(bench):
         for job in jobs:
             assert bench.fleet.job(job)["error"]["code"] == "storage_unavailable", bench.fleet.job(job)
     bench.completed(jobs)
+    # A probe asks whether a server answers, and this one does: what is full is told by the jobs, each with its code.
 
 
 FAULTS = [
     killed_in_fetch, killed_between_fetch_and_parse, killed_in_parse, killed_between_parse_and_chunk, killed_between_chunk_and_embed,
-    killed_in_embed, written_over, killed_before_publish, killed_after_publish, killed_anywhere,
+    killed_in_embed, killed_between_embed_and_concepts, written_over, killed_before_publish, killed_after_publish, killed_anywhere,
     broker_restarted, postgres_restarted, neo4j_restarted, postgres_hangs, neo4j_hangs, broker_hangs, memcached_gone,
     storage_broken, storage_slow, storage_full,
     embedder_overloaded, embedder_broken, embedder_silent, embedder_of_another_dimension,
@@ -497,14 +462,15 @@ def main():
             with checks.that(fault.__name__.replace("_", " ")):
                 began = time.monotonic()
                 try:
-                    fault(bench)
+                    with bench.readiness.watched():
+                        fault(bench)
                 except BaseException:
                     bench.look()
                     # The next one begins with nothing, whatever this one left.
                     bench.begin_anew()
                     raise
                 finally:
-                    print(f"       {time.monotonic() - began:.1f} s", flush=True)
+                    print(f"       {time.monotonic() - began:.1f} s, {bench.readiness.account()}", flush=True)
         with checks.that("nothing is left of all that, once the workspace is deleted"):
             assert fleet.request("DELETE", "workspaces/faults/")[0] == 204
             fleet.assert_ledger(0)

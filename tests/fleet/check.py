@@ -8,10 +8,13 @@ import contextlib
 import hashlib
 import json
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.parse
 import urllib.request
 
 sys.dont_write_bytecode = True
@@ -218,17 +221,169 @@ def settings(checks, fleet, embedder):
         assert fleet.request("DELETE", "workspaces/wide/")[0] == 204
 
 
-def upload(fleet, base, workspace, name, text):
-    """A file inside the request."""
+def upload_form(workspace, name, text):
+    """A file inside a request: the headers and the body."""
     mark = "part-of-an-upload"
     parts = [f'--{mark}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
              for field, value in (("workspace_id", workspace), ("source_ref", f"upload:{name}"))]
     parts.append(f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
                  f"Content-Type: text/markdown\r\n\r\n{text}\r\n--{mark}--\r\n")
-    request = urllib.request.Request(base + "ingest/", "".join(parts).encode(), {
-        "Authorization": authorization(USER, PASSWORD), "Content-Type": f"multipart/form-data; boundary={mark}"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    return {"Authorization": authorization(USER, PASSWORD), "Content-Type": f"multipart/form-data; boundary={mark}"}, "".join(parts).encode()
+
+
+def upload(fleet, base, workspace, name, text):
+    headers, body = upload_form(workspace, name, text)
+    with urllib.request.urlopen(urllib.request.Request(base + "ingest/", body, headers), timeout=60) as answer:
         return answer.status, json.load(answer)
+
+
+class OpenUpload:
+    """An upload that `app` reads, and whose second half is still to be sent."""
+
+    def __init__(self, fleet, workspace, name, text):
+        where = urllib.parse.urlsplit(fleet.app.address)
+        headers, body = upload_form(workspace, name, text)
+        self.rest = body[len(body) // 2:]
+        self.socket = socket.create_connection((where.hostname, where.port), 60)
+        self.answers = self.socket.makefile("rb")
+        head = {"Host": where.netloc, **headers, "Content-Length": str(len(body)), "Expect": "100-continue"}
+        self.socket.sendall(("POST /library/api/ingest/ HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in head.items())
+                             + "\r\n").encode())
+        # Said by whoever begins to read the body.
+        assert self.answers.readline().split()[1] == b"100"
+        assert self.answers.readline() == b"\r\n"
+        self.socket.sendall(body[:len(body) // 2])
+
+    def finish(self):
+        """Sends the rest; status and body of the answer."""
+        self.socket.sendall(self.rest)
+        status = int(self.answers.readline().split()[1])
+        while self.answers.readline() != b"\r\n":
+            pass
+        # The connection ends with the process, at the latest.
+        return status, json.loads(self.answers.read())
+
+    def close(self):
+        self.answers.close()
+        self.socket.close()
+
+
+def node(worker):
+    """The name of a worker, as leases and Celery have it."""
+    return f"{'celery' if worker.name == 'worker-0' else worker.name.replace('worker-', 'w')}@{socket.gethostname()}"
+
+
+def holders(fleet):
+    """Who has which job under way."""
+    return dict(fleet.sql("SELECT id, lease_holder FROM mnemosyne_job WHERE status = 'processing'"))
+
+
+def completed_by(worker, job):
+    return any("ingest ended" in line and job in line and "Completed" in line for line in worker.text().splitlines())
+
+
+def in_queue(fleet, name):
+    """How many messages lie in a queue of the broker, and how many consumers it has."""
+    listed = subprocess.run([fleet.servers["rabbitmq"].control, "list_queues", "-q", "-p", "mnemosyne", "name", "messages", "consumers",
+                             "--formatter", "json"], capture_output=True, text=True, check=True).stdout
+    return next((queue["messages"], queue["consumers"]) for queue in json.loads(listed) if queue["name"] == name)
+
+
+def celery_says(fleet, python, *words):
+    """The answer to a question of Celery's own client, by the name of who answers."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(fleet.folder)}
+    broker = fleet.servers.environment()["CELERY_BROKER_URL"]
+    done = subprocess.run([python, "-m", "celery", "-b", broker, "inspect", *words, "--json"], capture_output=True, text=True,
+                          cwd=fleet.folder, env=environment, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+def left_by_a_command(fleet, library, text):
+    """A job of the queue `batch`, by a command that was interrupted in the middle of it. The embedder is silent."""
+    file = fleet.folder / "left.md"
+    file.write_text(text)
+    waits = "SELECT id FROM mnemosyne_job WHERE queue = 'batch' AND status = '{}'"
+    command = subprocess.Popen([fleet.executable, "ingest", str(file), "--library", library], cwd=fleet.folder, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=fleet.environment_of("worker"))
+    try:
+        eventually(lambda: fleet.sql(waits.format("processing")), "the command does not begin")
+        command.send_signal(signal.SIGINT)
+        told = command.communicate(timeout=60)[1].decode()
+    finally:
+        command.kill()
+    assert "Interrupted" in told, told
+    return fleet.sql(waits.format("pending"))[0][0]
+
+
+def queues(checks, fleet, embedder, python):
+    single, bulk = fleet.workers
+    with checks.that("CELERY_QUEUES: each worker does what is in its own queues, and a queue that nobody serves keeps its messages"):
+        fleet.workspace("queues")
+        for worker, name in ((single, "embedding"), (bulk, "batch")):
+            worker.stop()
+            worker.variables["CELERY_QUEUES"] = name
+        before, _ = in_queue(fleet, "embedding")
+        with embedder.being("silent"):
+            batch = left_by_a_command(fleet, "Workspace queues", report(500))
+            jobs = [fleet.ingest("queues", f"queues-{n}.md", report(501 + n)) for n in range(3)]
+            kept = (before + len(jobs), 0)
+            eventually(lambda: in_queue(fleet, "embedding") == kept, lambda: f"not {kept}: {in_queue(fleet, 'embedding')}")
+            asked = embedder.refused
+            bulk.start()
+            eventually(lambda: holders(fleet) == {batch: node(bulk)}, lambda: f"{batch}, {node(bulk)}: {holders(fleet)}")
+            # One of its places is free, and it looks for work every two seconds. The embedder is asked a second time when
+            # the first question was given up after five.
+            embedder.wait_refused(asked + 2)
+        assert fleet.ended([batch])[0]["status"] == "completed" and completed_by(bulk, batch)
+        left = fleet.sql("SELECT DISTINCT status, attempts FROM mnemosyne_job WHERE source_ref LIKE 'daedalus:queues-%'")
+        assert left == [["pending", "0"]], left
+        assert in_queue(fleet, "embedding") == kept, in_queue(fleet, "embedding")
+        assert in_queue(fleet, "batch")[1] == 1, in_queue(fleet, "batch")
+    with checks.that("CELERY_QUEUES: a worker that serves it takes them all, beside one that does not"):
+        with embedder.being("silent"):
+            single.start()
+            eventually(lambda: len(holders(fleet)) == 2, lambda: f"two jobs are not under way: {holders(fleet)}")
+            assert set(holders(fleet).values()) == {node(single)}, holders(fleet)
+            if python:
+                served = {name: [queue["name"] for queue in served] for name, served in celery_says(fleet, python, "active_queues").items()}
+                assert served == {node(single): ["embedding"], node(bulk): ["batch"]}, served
+        assert {job["status"] for job in fleet.ended(jobs)} == {"completed"}
+        assert all(completed_by(single, job) and not completed_by(bulk, job) for job in jobs)
+        eventually(lambda: in_queue(fleet, "embedding") == (0, 1), lambda: f"messages are left: {in_queue(fleet, 'embedding')}")
+    for worker in fleet.workers:
+        worker.stop()
+        worker.variables.pop("CELERY_QUEUES", None)
+    assert fleet.request("DELETE", "workspaces/queues/")[0] == 204
+
+
+def announcement(checks, fleet, python):
+    """No worker of ours runs."""
+    with checks.that("what `app` announces is a task for a worker of Celery's own"):
+        fleet.workspace("announced")
+        log = fleet.folder / "stub.log"
+        broker = fleet.servers.environment()["CELERY_BROKER_URL"]
+        with open(log, "wb") as output:
+            stub = subprocess.Popen([python, str(TESTS / "celery" / "stub.py"), broker, "embedding"], cwd=fleet.folder,
+                                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                    env={"PATH": "/usr/bin:/bin", "HOME": str(fleet.folder)})
+        try:
+            eventually(lambda: in_queue(fleet, "embedding")[1] == 1, lambda: f"Celery does not listen: {log.read_text()}")
+            job = fleet.ingest("announced", "announced.md", report(600))
+            line = eventually(lambda: next((line for line in log.read_text().splitlines() if line.startswith('{"id"')), None),
+                              lambda: f"nothing came: {log.read_text()}")
+            assert json.loads(line) == {"id": job, "arguments": [job], "keywords": {}, "retries": 0, "queue": "embedding",
+                                        "ignore_result": True}, line
+            eventually(lambda: in_queue(fleet, "embedding")[0] == 0, "Celery does not settle it")
+        finally:
+            stub.terminate()
+            stub.wait(60)
+        assert fleet.job(job)["status"] == "pending"
+    with checks.that("a message that somebody else has eaten loses nothing"):
+        for worker in fleet.workers:
+            worker.start()
+        assert fleet.ended([job])[0]["status"] == "completed"
+        assert fleet.request("DELETE", "workspaces/announced/")[0] == 204
 
 
 def without_broker(checks, fleet):
@@ -252,18 +407,43 @@ def deletion(checks, fleet):
         fleet.assert_ledger(1)
 
 
-def draining(checks, fleet):
+def draining(checks, fleet, embedder):
+    first, second = fleet.workers
     with checks.that("SIGTERM drains every role within ten seconds, in the middle of work"):
         fleet.workspace("drain")
-        jobs = [fleet.ingest("drain", f"drain-{n}.md", report(200 + n)) for n in range(10)]
-        for role in (*fleet.workers, fleet.mcp):
-            assert role.stop() < 10, role.name
-            assert role.process.returncode == 0, role.tail()
-        for worker in fleet.workers:
-            worker.start()
-        assert {job["status"] for job in fleet.ended(jobs)} == {"completed"}
-        attempts = {job["attempts"] for job in (fleet.job(job) for job in jobs)}
-        assert attempts == {1}, attempts
+        second.stop()
+        with embedder.being("silent"):
+            jobs = [fleet.ingest("drain", f"drain-{n}.md", report(200 + n)) for n in range(10)]
+            eventually(lambda: len(holders(fleet)) == 2 and len(embedder.under_way) == 2, lambda: f"no work: {holders(fleet)}")
+            taken = holders(fleet)
+            assert set(taken.values()) == {node(first)} and set(taken) < set(jobs), taken
+            # `app` reads two files, one of which never comes to its end.
+            open_upload = OpenUpload(fleet, "drain", "open.md", report(210))
+            stalled = OpenUpload(fleet, "drain", "stalled.md", report(211))
+            began = time.monotonic()
+            for role in (first, fleet.app, fleet.mcp):
+                role.process.send_signal(signal.SIGTERM)
+            assert first.process.wait(10) == 0, first.tail()
+            left = fleet.sql("SELECT DISTINCT status, attempts, lease_holder IS NULL FROM mnemosyne_job WHERE source_ref LIKE 'daedalus:drain-%'")
+            assert left == [["pending", "0", "t"]], left
+            assert fleet.app.process.poll() is None, "app did not wait for its requests"
+            eventually(lambda: '"stopping"' in fleet.app.tail(), "app was not told")
+            status, body = open_upload.finish()
+            assert (status, body["status"]) == (202, "pending"), (status, body)
+        for role in (fleet.app, fleet.mcp):
+            assert role.process.wait(20) == 0, role.tail()
+            assert time.monotonic() - began < 10, role.name
+        open_upload.close()
+        stalled.close()
+    with checks.that("nothing is lost by that: another worker carries on, and no attempt is counted"):
+        for role in (fleet.app, fleet.mcp, second):
+            role.start()
+        jobs.append(body["job_id"])
+        assert {(job["status"], job["attempts"]) for job in fleet.ended(jobs)} == {("completed", 1)}
+        assert all(completed_by(second, job) for job in jobs)
+        # Beside the one document of the global library.
+        fleet.assert_ledger(1 + len(jobs))
+        first.start()
 
 
 def secrets(checks, fleet):
@@ -279,17 +459,24 @@ def secrets(checks, fleet):
 def main():
     checks = Checks()
     embedder = Embedder()
+    python = sys.argv[1] if len(sys.argv) > 1 else None
     with Fleet(workers=2, **embedder.environment()) as fleet:
         before_migrate(checks, fleet)
         probes(checks, fleet)
         completes, fails = main_job(checks, fleet)
         scopes(checks, fleet)
-        if len(sys.argv) > 1:
-            celery(checks, fleet, sys.argv[1], completes, fails)
+        if python:
+            celery(checks, fleet, python, completes, fails)
         settings(checks, fleet, embedder)
+        queues(checks, fleet, embedder, python)
+        if python:
+            announcement(checks, fleet, python)
+        for worker in fleet.workers:
+            if worker.process.poll() is not None:
+                worker.start()
         without_broker(checks, fleet)
         deletion(checks, fleet)
-        draining(checks, fleet)
+        draining(checks, fleet, embedder)
         secrets(checks, fleet)
     embedder.stop()
     checks.finish()

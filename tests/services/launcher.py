@@ -556,14 +556,28 @@ db.tx_log.preallocate=false
         return [java, *options, "-cp", self.class_path(), f"org.neo4j.server.{entry}", f"--home-dir={self.home}",
                 f"--config-dir={self.home / 'conf'}"], self.folders()
 
-    def query(self, cypher):
-        """The rows of a query, over HTTP."""
+    def ask(self, method, path, body=None):
+        """The answer to a request of the query API, over HTTP; `None` where it is empty."""
         credentials = base64.b64encode(f"neo4j:{self.password}".encode()).decode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http}/db/neo4j/query/v2", json.dumps({"statement": cypher}).encode(),
-            {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", "Accept": "application/json"})
+            f"http://127.0.0.1:{self.http}/db/neo4j/query/v2{path}", None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", "Accept": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)["data"]["values"]
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def query(self, cypher):
+        """The rows of a query."""
+        return self.ask("POST", "", {"statement": cypher})["data"]["values"]
+
+    @contextlib.contextmanager
+    def undone(self, cypher):
+        """Yields the rows of a query whose transaction is open inside the block, with its locks, and rolled back afterwards."""
+        begun = self.ask("POST", "/tx", {"statement": cypher})
+        try:
+            yield begun["data"]["values"]
+        finally:
+            self.ask("DELETE", f"/tx/{begun['transaction']['id']}")
 
     def probe(self):
         with socket.create_connection(("127.0.0.1", self.bolt), 10) as bolt:

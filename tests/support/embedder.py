@@ -36,6 +36,7 @@ class Embedder:
         self.pause = 0.0  # seconds that each request takes
         self.texts = []  # every text that was answered with a vector
         self.refused = 0  # requests that were not
+        self.under_way = []  # the texts of each request that has no answer yet
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -46,7 +47,15 @@ class Embedder:
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer._answer(self, body)
+                texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+                with outer.lock:
+                    outer.under_way.append(texts)
+                try:
+                    outer._answer(self, body, texts)
+                finally:
+                    with outer.lock:
+                        outer.under_way.remove(texts)
+                        outer.lock.notify_all()
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -81,8 +90,12 @@ class Embedder:
         with self.lock:
             assert self.lock.wait_for(lambda: self.refused >= count, patience), "the embedder was not asked"
 
-    def _answer(self, handler, body):
-        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    def wait_idle(self, patience=60):
+        """Waits until no request is without its answer, those of clients that are gone included."""
+        with self.lock:
+            assert self.lock.wait_for(lambda: not self.under_way, patience), "the embedder is never idle"
+
+    def _answer(self, handler, body, texts):
         with self.lock:
             mode = self.mode
             if mode != "normal":
