@@ -360,8 +360,7 @@ def neo4j_hangs(bench):
 
 
 def broker_hangs(bench):
-    # Seen by the heartbeats of the connection, at the latest.
-    hangs(bench, bench.fleet.servers["rabbitmq"], "broker", lag=60)
+    hangs(bench, bench.fleet.servers["rabbitmq"], "broker")
 
 
 def memcached_gone(bench):

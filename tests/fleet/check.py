@@ -412,12 +412,17 @@ def draining(checks, fleet, embedder):
     with checks.that("SIGTERM drains every role within ten seconds, in the middle of work"):
         fleet.workspace("drain")
         second.stop()
+        token = json.loads(fleet.command("create_mcp_token", "--name", "drain", "--user", "root", "--json").stdout)["token"]
+        found = []
+        question = threading.Thread(target=lambda: found.append(mcp_call(fleet, token, "search", {"query": "lighthouse of Skarvoy"})))
         with embedder.being("silent"):
             jobs = [fleet.ingest("drain", f"drain-{n}.md", report(200 + n)) for n in range(10)]
             eventually(lambda: len(holders(fleet)) == 2 and len(embedder.under_way) == 2, lambda: f"no work: {holders(fleet)}")
             taken = holders(fleet)
             assert set(taken.values()) == {node(first)} and set(taken) < set(jobs), taken
-            # `app` reads two files, one of which never comes to its end.
+            # `mcp` waits for the vector of a question, `app` for two files, one of which never comes to its end.
+            question.start()
+            eventually(lambda: any("lighthouse" in text for texts in embedder.under_way for text in texts), "mcp does not search")
             open_upload = OpenUpload(fleet, "drain", "open.md", report(210))
             stalled = OpenUpload(fleet, "drain", "stalled.md", report(211))
             began = time.monotonic()
@@ -430,6 +435,8 @@ def draining(checks, fleet, embedder):
             eventually(lambda: '"stopping"' in fleet.app.tail(), "app was not told")
             status, body = open_upload.finish()
             assert (status, body["status"]) == (202, "pending"), (status, body)
+        question.join(60)
+        assert found and found[0]["results"] == [], found
         for role in (fleet.app, fleet.mcp):
             assert role.process.wait(20) == 0, role.tail()
             assert time.monotonic() - began < 10, role.name

@@ -20,7 +20,6 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use tokio_util::sync::CancellationToken;
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -44,8 +43,6 @@ pub struct McpSettings {
     pub require_auth: bool,
     /// How much at once, and for how long.
     pub limits: McpLimits,
-    /// Ends streams when the process stops.
-    pub stop: CancellationToken,
 }
 
 /// The `mcp` role as a service, ready to be served.
@@ -64,7 +61,8 @@ fn router(services: Arc<Services>, settings: McpSettings) -> Router {
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_max_request_body_bytes(MAX_REQUEST_BYTES)
-        .with_cancellation_token(settings.stop)
+        // The library's own token for a stop stays unused: it would answer open calls with an error at once, and not let
+        // them end within the time to drain. There are no streams that it would have to end.
         // Our own check, which knows Django's patterns, stands in front of every request.
         .with_allowed_hosts(Vec::<String>::new())
         .with_allowed_origins(Vec::<String>::new());

@@ -119,7 +119,6 @@ impl Roles {
             trusted_proxies: context.config.http.trusted_proxies.clone(),
             require_auth: context.config.mcp.require_auth,
             limits: McpLimits::default(),
-            stop: self.stop.clone(),
         };
         let mcp = mnemosyne_mcp::service(Arc::clone(&context.services), settings);
         let limits = ConnectionLimits::default();

@@ -22,7 +22,6 @@ use mnemosyne_services::libraries::LibraryRequest;
 use mnemosyne_services::pipeline::JobEnd;
 use mnemosyne_testkit::app::{Form, TestApp};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// The server as everybody may call it, or only with a token.
@@ -34,7 +33,6 @@ fn server(app: &TestApp, require_auth: bool, limits: McpLimits) -> Router {
             trusted_proxies: IpNetwork::parse("127.0.0.0/8").into_iter().collect(),
             require_auth,
             limits,
-            stop: CancellationToken::new(),
         },
     )
 }
