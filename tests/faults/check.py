@@ -168,24 +168,22 @@ class Bench:
 
 
 @contextlib.contextmanager
+def ended(server, end):
+    """Ended by one of its methods, and started again."""
+    end()
+    try:
+        yield
+    finally:
+        server.start()
+        server.wait_ready()
+
+
 def stopped(server):
-    """Ended in an orderly way, and started again."""
-    server.stop()
-    try:
-        yield
-    finally:
-        server.start()
-        server.wait_ready()
+    return ended(server, server.stop)
 
 
-@contextlib.contextmanager
 def killed(server):
-    server.kill()
-    try:
-        yield
-    finally:
-        server.start()
-        server.wait_ready()
+    return ended(server, server.kill)
 
 
 @contextlib.contextmanager
@@ -341,11 +339,11 @@ def neo4j_restarted(bench):
     bench.completed(jobs, 300)
 
 
-def hangs(bench, server, word, **options):
+def hangs(bench, server, word):
     bench.embedder.pause = 0.05
     jobs = bench.ingest(8)
     eventually(lambda: bench.fleet.job(jobs[0])["stage"] != "queued", "never begun")
-    with bench.away(word, hanging(server), **options):
+    with bench.away(word, hanging(server)):
         pass
     bench.embedder.pause = 0.0
     bench.completed(jobs, 300)

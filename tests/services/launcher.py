@@ -73,6 +73,11 @@ def in_url(text):
     return urllib.parse.quote(text, safe="")
 
 
+def authorization(username, password):
+    """The header of HTTP Basic."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
 # --- processes -------------------------------------------------------------------------------------------------------
 
 # The kernel ends a child when the *thread* that made it ends. So all children are made by one thread that lives as long
@@ -558,10 +563,10 @@ db.tx_log.preallocate=false
 
     def ask(self, method, path, body=None):
         """The answer to a request of the query API, over HTTP; `None` where it is empty."""
-        credentials = base64.b64encode(f"neo4j:{self.password}".encode()).decode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.http}/db/neo4j/query/v2{path}", None if body is None else json.dumps(body).encode(),
-            {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", "Accept": "application/json"}, method=method)
+            {"Authorization": authorization("neo4j", self.password), "Content-Type": "application/json", "Accept": "application/json"},
+            method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
             text = answer.read()
         return json.loads(text) if text else None

@@ -1,7 +1,6 @@
 """A fleet: `app`, `mcp` and workers as processes of their own, on real servers, and a ledger of what they hold. Standard
 library only."""
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -16,17 +15,12 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "services"))
-from launcher import Servers, run_suite  # noqa: E402, F401
+from launcher import Servers, authorization, run_suite  # noqa: E402, F401
 from waiting import PATIENCE, eventually  # noqa: E402
 
 SERVICES = ("postgres", "neo4j-5", "rabbitmq", "minio", "memcached")
 USER, PASSWORD = "daedalus-service", "a-pass:word/with#odd%parts"
 DAEDALUS_ONLY = ("DAEDALUS_S3_",)
-
-
-def authorization(username, password):
-    """The header of HTTP Basic."""
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def report(number):

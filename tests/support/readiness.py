@@ -103,7 +103,7 @@ class Readiness:
             self.answers[role].append(Answer(began, time.monotonic(), states, text))
 
     @contextlib.contextmanager
-    def away(self, name, fault, often=OFTEN, lag=LAG):
+    def away(self, name, fault, often=OFTEN):
         """A dependency is away inside the block, and is back afterwards. `fault` takes it away while it is entered. The block
         is entered once all who know the dependency have said so, and left once they have said so often. With `often=0` none
         of this is waited for: it is a moment that they may miss."""
@@ -112,7 +112,7 @@ class Readiness:
 
         def say_so(count):
             self._wait_until(away.roles, away.gone, f"does not say that {name} is away",
-                             lambda answers: sum(not answer.states[name] for answer in answers) >= count, lag)
+                             lambda answers: sum(not answer.states[name] for answer in answers) >= count)
 
         with fault:
             away.gone = time.monotonic()
@@ -124,12 +124,12 @@ class Readiness:
         self._wait_until(away.roles, away.back, f"does not say that {name} is back",
                          lambda answers: any(answer.states[name] for answer in answers))
 
-    def _wait_until(self, roles, moment, what, condition, lag=LAG):
+    def _wait_until(self, roles, moment, what, condition):
         """Waits until the answers of each role to questions asked after the moment meet the condition."""
         for role in roles:
             answers = self.answers[role]
             eventually(lambda: condition([answer for answer in list(answers) if answer.began >= moment]),
-                       lambda: f"{role} {what}: {answers[-1:]} {self.broken[:1]}", lag)
+                       lambda: f"{role} {what}: {answers[-1:]} {self.broken[:1]}", LAG)
 
     def judge(self):
         """Every answer against what was done."""

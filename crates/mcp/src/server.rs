@@ -57,12 +57,12 @@ fn router(services: Arc<Services>, settings: McpSettings) -> Router {
         tools: tools::definitions(services.settings().search.default_limit).into(),
         services: Arc::clone(&services),
     };
+    // The library's own token for a stop stays unused: it would answer open calls with an error at once, and not let them
+    // end within the time to drain. There are no streams that it would have to end.
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_max_request_body_bytes(MAX_REQUEST_BYTES)
-        // The library's own token for a stop stays unused: it would answer open calls with an error at once, and not let
-        // them end within the time to drain. There are no streams that it would have to end.
         // Our own check, which knows Django's patterns, stands in front of every request.
         .with_allowed_hosts(Vec::<String>::new())
         .with_allowed_origins(Vec::<String>::new());

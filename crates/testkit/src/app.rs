@@ -29,10 +29,10 @@ use mnemosyne_cache::memory::MemoryCache;
 use mnemosyne_config::IpNetwork;
 use mnemosyne_documents::{Document, Extractor, FileHint};
 use mnemosyne_domain::ports::{
-    Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue, Mailer, Relational,
+    Clock, EmbedError, EmbedText, Embedder, EmbedderRegistry, JobQueue, Lease, Mailer, Relational,
 };
 use mnemosyne_domain::{
-    EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, NewUser, Queue, StoreResult, VectorSpace,
+    EmbeddingModel, EmbeddingPurpose, Failure, FailureCode, JobId, NewUser, Queue, StoreResult, VectorSpace,
 };
 use mnemosyne_graph::embedded::EmbeddedStore;
 use mnemosyne_http::OutboundSettings;
@@ -43,7 +43,7 @@ use mnemosyne_services::pipeline::JobEnd;
 use mnemosyne_services::providers::RegisteredSource;
 use mnemosyne_services::{Backends, IngestSettings, SearchSettings, SecretKey, ServiceSettings, Services};
 use mnemosyne_sql::sqlite::SqliteDatabase;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -370,6 +370,23 @@ impl TestApp {
     /// The service account, by HTTP Basic.
     pub fn daedalus(&self) -> Client<'_> {
         self.stranger().basic(USERNAME, PASSWORD)
+    }
+
+    /// Asks over REST for the ingest of a text into a workspace of its own; the job.
+    pub async fn ingest(&self, name: &str, text: &str) -> JobId {
+        let client = self.daedalus();
+        let workspace = json!({"workspace_id": "w", "name": "W", "library_type": "technical"});
+        client.post("/library/api/workspaces/", &workspace).await;
+        self.put_into_bucket(name, text.as_bytes());
+        let request = json!({"workspace_id": "w", "source_ref": name, "content_hash": "1", "s3_key": name, "filename": name});
+        let answer = client.post("/library/api/ingest/", &request).await.expect(202);
+        JobId::parse(answer.json()["job_id"].as_str().unwrap()).unwrap()
+    }
+
+    /// Takes a waiting job as another worker would, so that it cannot end by itself.
+    pub async fn leased_elsewhere(&self, job: &JobId) -> Lease {
+        let leased = self.services.lease_job("another", &Queue::ALL, Some(job)).await;
+        leased.unwrap().unwrap()
     }
 
     /// Somebody without credentials, on this machine.

@@ -520,17 +520,20 @@ mod tests {
         );
     }
 
+    fn task(name: &str, job: Option<&str>, received: bool) -> RevokedTask {
+        RevokedTask {
+            name: name.to_owned(),
+            job: job.and_then(JobId::parse),
+            received,
+        }
+    }
+
     #[test]
     fn commands_that_change_something_say_what() {
         let (_, effect) = answer(
             "revoke",
             json!({"task_id": ["t-1", "running", "no job"], "terminate": true}),
         );
-        let task = |name: &str, job: Option<&str>, received| RevokedTask {
-            name: name.to_owned(),
-            job: job.and_then(JobId::parse),
-            received,
-        };
         assert_eq!(
             effect,
             Effect::Revoke(vec![
@@ -556,11 +559,6 @@ mod tests {
 
     #[test]
     fn revoke_claims_only_what_was_done() {
-        let task = |name: &str, job: Option<&str>, received| RevokedTask {
-            name: name.to_owned(),
-            job: job.and_then(JobId::parse),
-            received,
-        };
         for (task, outcome, kind, text) in [
             (
                 task("t", Some("j"), true),

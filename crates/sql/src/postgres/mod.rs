@@ -96,7 +96,7 @@ impl PostgresDatabase {
     }
 
     /// Begins in a task of its own: sqlx 0.9.0 counts a transaction only when the answer to `BEGIN` is read, so a caller that
-    /// gives up before that would leave it open on a connection of the pool (launchbadge/sqlx#4393), and what others write
+    /// gives up before that would leave it open on a connection of the pool (transact-rs/sqlx#4393), and what others write
     /// there would be undone with it. The task reads the answer in any case, and rolls back when nobody waits any more.
     async fn begin(&self) -> StoreResult<Transaction<'static, Postgres>> {
         let pool = self.pool.clone();

@@ -112,17 +112,6 @@ fn start(app: &TestApp, name: &str) -> (JoinHandle<()>, CancellationToken) {
     (tokio::spawn(worker), stop)
 }
 
-/// Asks over REST for the ingest of a text; the job.
-async fn ingest(app: &TestApp, name: &str, text: &str) -> JobId {
-    let client = app.daedalus();
-    let workspace = json!({"workspace_id": "w", "name": "W", "library_type": "technical"});
-    client.post("/library/api/workspaces/", &workspace).await;
-    app.put_into_bucket(name, text.as_bytes());
-    let request = json!({"workspace_id": "w", "source_ref": name, "content_hash": "1", "s3_key": name, "filename": name});
-    let answer = client.post("/library/api/ingest/", &request).await.expect(202);
-    JobId::parse(answer.json()["job_id"].as_str().unwrap()).unwrap()
-}
-
 async fn ended(app: &TestApp, job: &JobId) -> JobStatus {
     let began = Instant::now();
     loop {
@@ -145,13 +134,8 @@ async fn a_request_reaches_the_worker_and_celery_sees_it_all() {
     // Jobs that somebody else has, so that they cannot end before they are cancelled.
     let mut waits = Vec::new();
     for name in ["first.md", "second.md"] {
-        let job = ingest(&app, name, "# Ebb\n\nIt falls.").await;
-        let lease = app
-            .services
-            .lease_job("another", &Queue::ALL, Some(&job))
-            .await
-            .unwrap()
-            .unwrap();
+        let job = app.ingest(name, "# Ebb\n\nIt falls.").await;
+        let lease = app.leased_elsewhere(&job).await;
         let (update, hour) = (JobUpdate::default(), Duration::from_secs(3_600));
         app.relational
             .heartbeat(&job, &lease.token, update, hour, chrono::Utc::now())
@@ -164,9 +148,11 @@ async fn a_request_reaches_the_worker_and_celery_sees_it_all() {
         let (services, stop) = (Arc::clone(&app.services), stop.clone());
         tokio::spawn(async move { services.relay_jobs(&stop).await })
     };
-    let good = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let good = app
+        .ingest("note.md", "# Tides\n\nThe spring tide rises 4.7 metres.")
+        .await;
     assert_eq!(ended(&app, &good).await, JobStatus::Completed);
-    let bad = ingest(&app, "none.html", "<html><body></body></html>").await;
+    let bad = app.ingest("none.html", "<html><body></body></html>").await;
     assert_eq!(ended(&app, &bad).await, JobStatus::Failed);
     let check = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/celery/check.py");
     let python = variable("MNEMOSYNE_TEST_CELERY_PYTHON");
@@ -185,12 +171,9 @@ async fn a_request_reaches_the_worker_and_celery_sees_it_all() {
     let mut number = 0;
     while !checked.is_finished() {
         number += 1;
-        let job = ingest(
-            &app,
-            &format!("{number}.md"),
-            &format!("# Tide {number}\n\nIt rises."),
-        )
-        .await;
+        let job = app
+            .ingest(&format!("{number}.md"), &format!("# Tide {number}\n\nIt rises."))
+            .await;
         assert_eq!(ended(&app, &job).await, JobStatus::Completed);
     }
     let checked = checked.await.unwrap();

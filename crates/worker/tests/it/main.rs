@@ -6,7 +6,6 @@ use std::sync::{self, Arc};
 use std::time::Duration;
 
 use chrono::Utc;
-use mnemosyne_domain::job::JobSource;
 use mnemosyne_domain::ports::{
     Announcement, Awaited, CancelOutcome, Cancellation, Health, JobQueue, Jobs, Nudge, Receipt, TaskReport,
     TaskState,
@@ -151,17 +150,6 @@ impl Hands {
     }
 }
 
-/// Asks over REST for the ingest of a text; the job.
-async fn ingest(app: &TestApp, name: &str, text: &str) -> JobId {
-    let client = app.daedalus();
-    let workspace = json!({"workspace_id": "w", "name": "W", "library_type": "technical"});
-    client.post("/library/api/workspaces/", &workspace).await;
-    app.put_into_bucket(name, text.as_bytes());
-    let request = json!({"workspace_id": "w", "source_ref": name, "content_hash": "1", "s3_key": name, "filename": name});
-    let answer = client.post("/library/api/ingest/", &request).await.expect(202);
-    JobId::parse(answer.json()["job_id"].as_str().unwrap()).unwrap()
-}
-
 fn start(app: &TestApp) -> (JoinHandle<()>, CancellationToken) {
     start_for(app, &Queue::ALL)
 }
@@ -183,7 +171,9 @@ fn start_for(app: &TestApp, queues: &[Queue]) -> (JoinHandle<()>, CancellationTo
 async fn a_run_is_told_from_its_beginning_to_its_end() {
     let (queue, mut hands) = by_hand();
     let app = TestApp::start_over(settings(), queue).await;
-    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let job = app
+        .ingest("note.md", "# Tides\n\nThe spring tide rises 4.7 metres.")
+        .await;
     let (worker, stop) = start(&app);
     let began = hands.next_report().await;
     assert_eq!(
@@ -199,7 +189,7 @@ async fn a_run_is_told_from_its_beginning_to_its_end() {
         (&json!(job), &json!("completed"))
     );
     assert!(result["item_uid"].is_string());
-    let empty = ingest(&app, "empty.md", " ").await;
+    let empty = app.ingest("empty.md", " ").await;
     assert_eq!(hands.next_report().await.job, empty);
     let failed = hands.next_report().await;
     assert!(matches!(failed.state, TaskState::Failed(_)), "{failed:?}");
@@ -226,13 +216,10 @@ async fn a_run_is_told_from_its_beginning_to_its_end() {
 async fn a_job_of_another_worker_is_watched_until_it_ends() {
     let (queue, mut hands) = by_hand();
     let app = TestApp::start_over(settings(), queue).await;
-    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
-    let lease = app
-        .services
-        .lease_job("another", &Queue::ALL, None)
-        .await
-        .unwrap()
-        .unwrap();
+    let job = app
+        .ingest("note.md", "# Tides\n\nThe spring tide rises 4.7 metres.")
+        .await;
+    let lease = app.leased_elsewhere(&job).await;
     let (worker, stop) = start(&app);
     let mut settled = hands.ask_for(&job);
     settled.recv().await.unwrap();
@@ -252,14 +239,11 @@ async fn a_job_of_another_worker_is_watched_until_it_ends() {
 async fn remote_control_cancels_a_job() {
     let (queue, mut hands) = by_hand();
     let app = TestApp::start_over(settings(), queue).await;
-    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let job = app
+        .ingest("note.md", "# Tides\n\nThe spring tide rises 4.7 metres.")
+        .await;
     // Somebody else has it, so that it cannot end before.
-    let lease = app
-        .services
-        .lease_job("another", &Queue::ALL, None)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = app.leased_elsewhere(&job).await;
     let (worker, stop) = start(&app);
     assert_eq!(hands.cancel(&JobId::generate()).await, CancelOutcome::NoJob);
     // Every worker of the fleet is asked, and each finds it cancelled.
@@ -284,7 +268,9 @@ async fn remote_control_cancels_a_job() {
 async fn remote_control_hears_that_a_job_has_ended() {
     let (queue, mut hands) = by_hand();
     let app = TestApp::start_over(settings(), queue).await;
-    let job = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
+    let job = app
+        .ingest("note.md", "# Tides\n\nThe spring tide rises 4.7 metres.")
+        .await;
     let (worker, stop) = start(&app);
     hands.ask_for(&job);
     while !matches!(hands.next_report().await.state, TaskState::Succeeded { .. }) {}
@@ -301,41 +287,18 @@ const MANY: usize = 1_100;
 async fn all_who_wait_are_told_however_many_they_are() {
     let (queue, mut hands) = by_hand();
     let app = TestApp::start_over(settings(), queue).await;
-    let ended = ingest(&app, "note.md", "# Tides\n\nThe spring tide rises 4.7 metres.").await;
-    let lease = app
-        .services
-        .lease_job("another", &Queue::ALL, None)
-        .await
-        .unwrap()
-        .unwrap();
-    app.services
-        .run_job(lease, &CancellationToken::new())
-        .await
-        .unwrap();
-    let library_uid = app
-        .relational
-        .job(&ended)
-        .await
-        .unwrap()
-        .unwrap()
-        .request
-        .library_uid;
+    let ended = app
+        .ingest("note.md", "# Tides\n\nThe spring tide rises 4.7 metres.")
+        .await;
+    app.run_jobs().await;
+    let like = app.relational.job(&ended).await.unwrap().unwrap().request;
     // These come first, and nobody runs them.
     let mut waiting = Vec::new();
     for number in 0..MANY {
         let request = NewJob {
-            library_uid: library_uid.clone(),
-            collection_uid: None,
             source_ref: format!("waiting {number}"),
-            content_hash: "1".to_owned(),
-            filename: "note.md".to_owned(),
-            content_type: None,
-            title: None,
-            metadata: serde_json::Map::new(),
-            source: JobSource::BucketObject {
-                key: "note.md".to_owned(),
-            },
             queue: Queue::Batch,
+            ..like.clone()
         };
         let job = app
             .relational
